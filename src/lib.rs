@@ -1,0 +1,7 @@
+//! outcome-bridge: signed webhooks in, normalized outcomes out, nothing lost.
+
+pub mod clock;
+pub mod diagnostic;
+pub mod model;
+pub mod queue;
+pub mod truth;

@@ -1,0 +1,116 @@
+//! Moments as vendors write them. The unit is always spelled out, never guessed.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// Text or a number that is not a moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a moment in time")]
+pub struct MomentError(String);
+
+fn refuse(text: &str) -> MomentError {
+    MomentError(text.chars().take(40).collect())
+}
+
+/// Reads RFC 3339 (`2026-01-02T09:15:00Z`, offsets with or without a colon). A moment without a
+/// zone is read as UTC: Close and older Pipedrive hooks write so.
+///
+/// # Errors
+/// [`MomentError`] for anything else.
+pub fn parse_time(text: &str) -> Result<Timestamp, MomentError> {
+    let text = text.trim();
+    if text.len() > 64 {
+        return Err(refuse(text));
+    }
+    text.parse::<Timestamp>()
+        .or_else(|_no_zone| {
+            text.parse::<DateTime>().and_then(|at| at.to_zoned(TimeZone::UTC)).map(|z| z.timestamp())
+        })
+        .map_err(|_unreadable| refuse(text))
+}
+
+/// Reads text by a `strftime` pattern, e.g. `%d.%m.%Y`. Without a zone in the pattern it is UTC,
+/// without a time of day midnight.
+///
+/// # Errors
+/// [`MomentError`] when the text does not fit the pattern.
+pub fn parse_time_with(pattern: &str, text: &str) -> Result<Timestamp, MomentError> {
+    let text = text.trim();
+    let parts = jiff::fmt::strtime::parse(pattern, text).map_err(|_unfit| refuse(text))?;
+    parts
+        .to_timestamp()
+        .or_else(|_no_zone| {
+            let at = match parts.to_datetime() {
+                Ok(at) => at,
+                Err(_no_time) => parts.to_date()?.to_datetime(jiff::civil::Time::midnight()),
+            };
+            at.to_zoned(TimeZone::UTC).map(|z| z.timestamp())
+        })
+        .map_err(|_unreadable| refuse(text))
+}
+
+/// Reads seconds after the Unix epoch; a fraction is kept to the nanosecond.
+///
+/// # Errors
+/// [`MomentError`] when it is no number or out of range.
+pub fn parse_unix_seconds(text: &str) -> Result<Timestamp, MomentError> {
+    parse_unix(text, 9)
+}
+
+/// Reads milliseconds after the Unix epoch.
+///
+/// # Errors
+/// [`MomentError`] when it is no number or out of range.
+pub fn parse_unix_millis(text: &str) -> Result<Timestamp, MomentError> {
+    parse_unix(text, 6)
+}
+
+fn parse_unix(text: &str, nano_digits: u32) -> Result<Timestamp, MomentError> {
+    let number: rust_decimal::Decimal = text.trim().parse().map_err(|_unreadable| refuse(text))?;
+    let nanos = number
+        .checked_mul(rust_decimal::Decimal::from(10u64.pow(nano_digits)))
+        .and_then(|n| i128::try_from(n.trunc()).ok())
+        .ok_or_else(|| refuse(text))?;
+    Timestamp::from_nanosecond(nanos).map_err(|_range| refuse(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_vendors_write_them() {
+        for (text, expected) in [
+            ("2026-01-02T09:15:00.089Z", "2026-01-02T09:15:00.089Z"),
+            ("2026-01-02T09:15:00-05:00", "2026-01-02T14:15:00Z"),
+            ("2026-05-06T11:00:00-0400", "2026-05-06T15:00:00Z"),
+            ("2026-01-02T09:15:23.395000", "2026-01-02T09:15:23.395Z"),
+            ("2026-01-02 09:15:23", "2026-01-02T09:15:23Z"),
+        ] {
+            assert_eq!(parse_time(text).unwrap().to_string(), expected, "{text}");
+        }
+        for text in ["next Tuesday", "", "2026", "99999-01-01T00:00:00Z", "1767312000"] {
+            assert!(parse_time(text).is_err(), "{text} should be refused");
+        }
+    }
+
+    #[test]
+    fn unix_moments_have_a_stated_unit() {
+        assert_eq!(parse_unix_seconds("1767312000").unwrap().to_string(), "2026-01-02T00:00:00Z");
+        assert_eq!(
+            parse_unix_millis("1767312000123").unwrap().to_string(),
+            "2026-01-02T00:00:00.123Z"
+        );
+        assert!(parse_unix_seconds("1e300").is_err());
+        assert!(parse_unix_millis("99999999999999999999999").is_err());
+    }
+
+    #[test]
+    fn a_stated_pattern_reads_a_date() {
+        assert_eq!(
+            parse_time_with("%d.%m.%Y", "06.05.2026").unwrap().to_string(),
+            "2026-05-06T00:00:00Z"
+        );
+    }
+}

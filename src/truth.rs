@@ -1,0 +1,1 @@
+//! Which of a lane's revisions is its current truth.
