@@ -51,7 +51,10 @@ impl Diagnostic {
 
     /// A warning about `file`.
     pub fn warning(file: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(file, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(file, message)
+        }
     }
 
     /// Points at bytes of the file's text.

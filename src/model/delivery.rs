@@ -66,7 +66,10 @@ impl DeliveryState {
 
     /// Whether something still has to happen to it.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::InFlight | Self::Retrying | Self::Held)
+        matches!(
+            self,
+            Self::Pending | Self::InFlight | Self::Retrying | Self::Held
+        )
     }
 }
 

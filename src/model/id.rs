@@ -77,7 +77,9 @@ fn read_base32(text: &str) -> Option<u64> {
         return None;
     }
     text.bytes().try_fold(0u64, |value, byte| {
-        let digit = ALPHABET.iter().position(|&a| a == byte.to_ascii_lowercase())? as u64;
+        let digit = ALPHABET
+            .iter()
+            .position(|&a| a == byte.to_ascii_lowercase())? as u64;
         if value >> 59 != 0 {
             return None;
         }
@@ -117,10 +119,13 @@ impl FromStr for EventId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        text.strip_prefix("evt_").and_then(read_base32).map(Self).ok_or_else(|| IdError {
-            text: text.chars().take(40).collect(),
-            expected: "an event id (`evt_` and 13 characters)",
-        })
+        text.strip_prefix("evt_")
+            .and_then(read_base32)
+            .map(Self)
+            .ok_or_else(|| IdError {
+                text: text.chars().take(40).collect(),
+                expected: "an event id (`evt_` and 13 characters)",
+            })
     }
 }
 
@@ -128,12 +133,12 @@ impl FromStr for OutcomeId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        read_numbered(text, "out_").map(|(event, ordinal)| Self { event, ordinal }).ok_or_else(
-            || IdError {
+        read_numbered(text, "out_")
+            .map(|(event, ordinal)| Self { event, ordinal })
+            .ok_or_else(|| IdError {
                 text: text.chars().take(40).collect(),
                 expected: "an outcome id (`out_`, 13 characters, `-` and a number)",
-            },
-        )
+            })
     }
 }
 
@@ -141,12 +146,12 @@ impl FromStr for DeliveryId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        read_numbered(text, "dlv_").map(|(event, ordinal)| Self { event, ordinal }).ok_or_else(
-            || IdError {
+        read_numbered(text, "dlv_")
+            .map(|(event, ordinal)| Self { event, ordinal })
+            .ok_or_else(|| IdError {
                 text: text.chars().take(40).collect(),
                 expected: "a delivery id (`dlv_`, 13 characters, `-` and a number)",
-            },
-        )
+            })
     }
 }
 
@@ -196,7 +201,10 @@ mod tests {
         let first = EventId::first_at(1_700_000_000_000);
         let second = first.next(1_600_000_000_000);
         assert!(second > first);
-        assert_eq!(second.next(1_700_000_000_001), EventId::first_at(1_700_000_000_001));
+        assert_eq!(
+            second.next(1_700_000_000_001),
+            EventId::first_at(1_700_000_000_001)
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod name;
 mod outcome;
 mod phone;
 mod secret;
+mod settings;
 mod subject;
 
 pub use delivery::{DeliveryState, Precedence, VerdictKind};
@@ -26,4 +27,5 @@ pub use name::{ConnectorName, DestinationName, NameError, SourceName};
 pub use outcome::{Basis, Outcome, OutcomeKind};
 pub use phone::{Phone, PhoneError, parse_phone, parse_region};
 pub use secret::Secret;
+pub use settings::{Place, Setting, Settings};
 pub use subject::Subject;

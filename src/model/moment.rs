@@ -25,7 +25,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp, MomentError> {
     }
     text.parse::<Timestamp>()
         .or_else(|_no_zone| {
-            text.parse::<DateTime>().and_then(|at| at.to_zoned(TimeZone::UTC)).map(|z| z.timestamp())
+            text.parse::<DateTime>()
+                .and_then(|at| at.to_zoned(TimeZone::UTC))
+                .map(|z| z.timestamp())
         })
         .map_err(|_unreadable| refuse(text))
 }
@@ -90,14 +92,23 @@ mod tests {
         ] {
             assert_eq!(parse_time(text).unwrap().to_string(), expected, "{text}");
         }
-        for text in ["next Tuesday", "", "2026", "99999-01-01T00:00:00Z", "1767312000"] {
+        for text in [
+            "next Tuesday",
+            "",
+            "2026",
+            "99999-01-01T00:00:00Z",
+            "1767312000",
+        ] {
             assert!(parse_time(text).is_err(), "{text} should be refused");
         }
     }
 
     #[test]
     fn unix_moments_have_a_stated_unit() {
-        assert_eq!(parse_unix_seconds("1767312000").unwrap().to_string(), "2026-01-02T00:00:00Z");
+        assert_eq!(
+            parse_unix_seconds("1767312000").unwrap().to_string(),
+            "2026-01-02T00:00:00Z"
+        );
         assert_eq!(
             parse_unix_millis("1767312000123").unwrap().to_string(),
             "2026-01-02T00:00:00.123Z"
@@ -109,7 +120,9 @@ mod tests {
     #[test]
     fn a_stated_pattern_reads_a_date() {
         assert_eq!(
-            parse_time_with("%d.%m.%Y", "06.05.2026").unwrap().to_string(),
+            parse_time_with("%d.%m.%Y", "06.05.2026")
+                .unwrap()
+                .to_string(),
             "2026-05-06T00:00:00Z"
         );
     }

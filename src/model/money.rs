@@ -65,9 +65,14 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
     if text.len() > 64 {
         return Err(refuse());
     }
-    let trimmed = text.trim().trim_matches(|c: char| c.is_whitespace() || is_currency_sign(c));
+    let trimmed = text
+        .trim()
+        .trim_matches(|c: char| c.is_whitespace() || is_currency_sign(c));
     let (sign, digits) = match trimmed.strip_prefix('-') {
-        Some(rest) => ("-", rest.trim_start_matches(|c: char| c == ' ' || is_currency_sign(c))),
+        Some(rest) => (
+            "-",
+            rest.trim_start_matches(|c: char| c == ' ' || is_currency_sign(c)),
+        ),
         None => ("", trimmed.strip_prefix('+').unwrap_or(trimmed)),
     };
     let (whole, fraction) = digits.split_once(decimal).unwrap_or((digits, ""));
@@ -81,18 +86,28 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
     } else {
         whole.split(space).collect()
     };
-    let [first, groups @ ..] = parts.as_slice() else { return Err(refuse()) };
+    let [first, groups @ ..] = parts.as_slice() else {
+        return Err(refuse());
+    };
     let grouped_in_threes = groups.iter().all(|g| g.len() == 3 && all_digits(g));
-    let first_fits = !first.is_empty() && all_digits(first) && (groups.is_empty() || first.len() <= 3);
+    let first_fits =
+        !first.is_empty() && all_digits(first) && (groups.is_empty() || first.len() <= 3);
     if !grouped_in_threes || !first_fits {
         return Err(refuse());
     }
-    let plain = format!("{sign}{}{}{fraction}", parts.concat(), if fraction.is_empty() { "" } else { "." });
+    let plain = format!(
+        "{sign}{}{}{fraction}",
+        parts.concat(),
+        if fraction.is_empty() { "" } else { "." }
+    );
     Decimal::from_str(&plain).map_err(|_unreadable| refuse())
 }
 
 fn is_currency_sign(c: char) -> bool {
-    matches!(c, '$' | '€' | '£' | '¥' | '₺' | '₹' | '₽' | '₩' | '₪' | '₫' | '₴' | '₦' | '฿')
+    matches!(
+        c,
+        '$' | '€' | '£' | '¥' | '₺' | '₹' | '₽' | '₩' | '₪' | '₫' | '₴' | '₦' | '฿'
+    )
 }
 
 /// Turns minor units (cents) into major units by the currency's exponent: 199999 USD → 1999.99,
@@ -125,17 +140,32 @@ mod tests {
         ] {
             assert_eq!(parse_amount(text).unwrap().to_string(), expected, "{text}");
         }
-        for text in ["1.234,50", "1,5", "next Tuesday", "", "1e400", "1,23,456", "--1", "1.", "NaN"] {
+        for text in [
+            "1.234,50",
+            "1,5",
+            "next Tuesday",
+            "",
+            "1e400",
+            "1,23,456",
+            "--1",
+            "1.",
+            "NaN",
+        ] {
             assert!(parse_amount(text).is_err(), "{text} should be refused");
         }
-        assert_eq!(parse_amount_comma("1.234,50").unwrap().to_string(), "1234.50");
+        assert_eq!(
+            parse_amount_comma("1.234,50").unwrap().to_string(),
+            "1234.50"
+        );
     }
 
     #[test]
     fn minor_units_follow_the_currency() {
-        for (minor, code, expected) in
-            [(199_999, "usd", "1999.99"), (5000, "JPY", "5000"), (5250, "KWD", "5.250")]
-        {
+        for (minor, code, expected) in [
+            (199_999, "usd", "1999.99"),
+            (5000, "JPY", "5000"),
+            (5250, "KWD", "5.250"),
+        ] {
             let amount = from_minor_units(minor, currency(code).unwrap()).unwrap();
             assert_eq!(amount.to_string(), expected);
         }

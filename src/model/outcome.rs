@@ -27,7 +27,13 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// All five, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Shown, Self::NoShow, Self::Closed, Self::Lost, Self::FollowUp];
+    pub const ALL: [Self; 5] = [
+        Self::Shown,
+        Self::NoShow,
+        Self::Closed,
+        Self::Lost,
+        Self::FollowUp,
+    ];
 
     /// The word used in configuration, APIs and the store.
     pub fn as_str(self) -> &'static str {
@@ -56,7 +62,10 @@ impl FromStr for OutcomeKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(())
     }
 }
 

@@ -81,7 +81,9 @@ pub fn parse_phone(text: &str, region: Option<Region>) -> Result<Phone, PhoneErr
     if !phonenumber::is_valid(&parsed) {
         return Err(refuse());
     }
-    Ok(Phone(parsed.format().mode(phonenumber::Mode::E164).to_string()))
+    Ok(Phone(
+        parsed.format().mode(phonenumber::Mode::E164).to_string(),
+    ))
 }
 
 #[cfg(test)]
@@ -102,7 +104,10 @@ mod tests {
         for text in ["12", "", "anonymous", "call me", "+1", &"9".repeat(500)] {
             assert!(parse_phone(text, us).is_err(), "{text} should be refused");
         }
-        assert!(parse_phone("4155557777", None).is_err(), "no region, no country code");
+        assert!(
+            parse_phone("4155557777", None).is_err(),
+            "no region, no country code"
+        );
     }
 
     #[test]
