@@ -25,7 +25,7 @@ pub use moment::{MomentError, parse_time, parse_time_with, parse_unix_millis, pa
 pub use money::{Money, MoneyError, currency, from_minor_units, parse_amount, parse_amount_comma};
 pub use name::{ConnectorName, DestinationName, NameError, SourceName};
 pub use outcome::{Basis, Outcome, OutcomeKind};
-pub use phone::{Phone, PhoneError, parse_phone, parse_region};
+pub use phone::{Phone, PhoneError, Region, parse_phone, parse_region};
 pub use secret::Secret;
 pub use settings::{Place, Setting, Settings};
 pub use subject::Subject;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::catch_unwind;
 use std::str::FromStr;
 
-use phonenumber::country::Id as Region;
+pub use phonenumber::country::Id as Region;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A valid phone number in E.164: `+` and digits.

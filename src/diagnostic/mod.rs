@@ -1,11 +1,15 @@
 //! A mistake in something that a person wrote: where, what, and how to put it right.
 //!
 //! Configuration, connectors and rules report all their mistakes at once as a list of these. How
-//! they look on a terminal or as JSON is decided in one place, here.
+//! they look on a terminal or as JSON is decided in one place, [`render`] and [`to_json`].
+
+mod render;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use render::{Style, render, summary, to_json};
 
 /// One mistake, or one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +93,15 @@ impl Diagnostic {
     }
 }
 
+/// Adds what a later step `found` to the `known` mistakes, but for what it found at the place of one of them: that
+/// follows from it.
+pub fn add_findings(known: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    let place = |diagnostic: &Diagnostic| Some((diagnostic.file.clone(), diagnostic.span.clone()?));
+    let taken: Vec<_> = known.iter().filter_map(place).collect();
+    let follows = |diagnostic: &Diagnostic| place(diagnostic).is_some_and(|at| taken.contains(&at));
+    known.extend(found.into_iter().filter(|diagnostic| !follows(diagnostic)));
+}
+
 /// The known word nearest to `word`, if one is near enough to be what was meant.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let simple = |s: &str| s.to_lowercase().replace(['-', '_', ' ', '.'], "");
@@ -127,6 +140,31 @@ mod tests {
         let at = text.find('x').unwrap();
         let diagnostic = Diagnostic::error("f.toml", "bad").at(&text, at..at + 1);
         assert_eq!(diagnostic.position(), Some((2, 6)));
+    }
+
+    #[test]
+    fn what_follows_from_a_known_mistake_is_left_out() {
+        let text: Arc<str> = "a = 1".into();
+        let at = |message: &str, span| Diagnostic::error("f.toml", message).at(&text, span);
+        let mut known = vec![at("first", 4..5), at("second at the same place", 4..5)];
+        let found = vec![
+            at("follows", 4..5),
+            at("elsewhere", 0..1),
+            Diagnostic::error("f.toml", "without a place"),
+            Diagnostic::error("g.toml", "another file").at(&text, 4..5),
+        ];
+        add_findings(&mut known, found);
+        let messages: Vec<&str> = known.iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "first",
+                "second at the same place",
+                "elsewhere",
+                "without a place",
+                "another file"
+            ]
+        );
     }
 
     #[test]
