@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod diagnostic;
+pub mod mapping;
 pub mod model;
 pub mod queue;
 pub mod truth;

@@ -1,0 +1,215 @@
+//! Applies rules to an event. Pure: the same event, rules and context give the same facts.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::apply::{End, apply};
+use super::kind::Group;
+use super::ruleset::{Items, Ruleset};
+use super::scope::Scope;
+use super::table::Table;
+use super::trace::{Step, Trace};
+use super::value::cut;
+use crate::model::{Disposition, EventId, Fact, Region, SourceName};
+
+/// The most bytes of a reason.
+const MAX_REASON: usize = 500;
+
+/// What rules may read beside the event, and what facts carry.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The source that received the event.
+    pub source: &'a SourceName,
+    /// The event's id.
+    pub event: EventId,
+    /// Its headers as an object, lower-case names.
+    pub header: &'a Value,
+    /// Its query parameters as an object.
+    pub query: &'a Value,
+    /// The source's settings as an object, without secrets.
+    pub setting: &'a Value,
+    /// What the look-ups answered, by their names. For a batch a list gives each item its own.
+    pub lookup: &'a Value,
+    /// The region that the source's settings name.
+    pub region: Option<Region>,
+    /// When the event was received.
+    pub received_at: Timestamp,
+}
+
+/// What the rules made of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Derivation {
+    /// What became of it.
+    pub disposition: Disposition,
+    /// Why, in words.
+    pub reason: String,
+    /// The facts, in the order in which they were derived.
+    pub facts: Vec<Fact>,
+    /// What is there but could not be used.
+    pub warnings: Vec<String>,
+    /// How it came about.
+    pub trace: Trace,
+}
+
+/// What rules read for one event: a whole body, or one item of a batch.
+pub(super) struct EventScope<'a> {
+    pub(super) rules: &'a Ruleset,
+    event: &'a Value,
+    lookup: &'a Value,
+    pub(super) context: &'a Context<'a>,
+}
+
+impl Scope for EventScope<'_> {
+    fn root(&self, name: &str) -> Option<&Value> {
+        match name {
+            "event" => Some(self.event),
+            "lookup" => Some(self.lookup),
+            "header" => Some(self.context.header),
+            "query" => Some(self.context.query),
+            "setting" => Some(self.context.setting),
+            _ => None,
+        }
+    }
+
+    fn region(&self) -> Option<Region> {
+        let rules = self.rules;
+        rules.admin_region.or(self.context.region).or(rules.region)
+    }
+
+    fn table(&self, name: &str) -> Option<&Table> {
+        self.rules.tables.get(name)
+    }
+}
+
+/// Applies the rules to an event's body.
+pub fn derive(rules: &Ruleset, body: &Value, context: &Context<'_>) -> Derivation {
+    let mut derivation = Derivation {
+        disposition: Disposition::Ignored,
+        reason: String::new(),
+        facts: Vec::new(),
+        warnings: Vec::new(),
+        trace: Trace::default(),
+    };
+    let end = match rules.items(body) {
+        Ok(Items::One(event)) => {
+            let lookup = context.lookup;
+            let scope = EventScope {
+                rules,
+                event,
+                lookup,
+                context,
+            };
+            derive_one(&scope, &mut derivation)
+        }
+        Ok(Items::Many(items)) => derive_batch(rules, items, context, &mut derivation),
+        Err(reason) => End::new(Disposition::Failed, reason),
+    };
+    derivation.disposition = end.disposition;
+    derivation.reason = cut(&end.reason, MAX_REASON).to_owned();
+    let (disposition, reason) = (derivation.disposition, derivation.reason.clone());
+    derivation.trace.decide(disposition, reason);
+    derivation
+}
+
+fn derive_batch(
+    rules: &Ruleset,
+    items: &[Value],
+    context: &Context<'_>,
+    derivation: &mut Derivation,
+) -> End {
+    let mut ends = Vec::with_capacity(items.len());
+    for (n, event) in items.iter().enumerate() {
+        let lookup = match context.lookup {
+            Value::Array(each) => each.get(n).unwrap_or(&Value::Null),
+            shared => shared,
+        };
+        let scope = EventScope {
+            rules,
+            event,
+            lookup,
+            context,
+        };
+        derivation.trace.push(Step::Item(n));
+        let end = derive_one(&scope, derivation);
+        derivation.trace.push(Step::Decision {
+            disposition: end.disposition,
+            reason: end.reason.clone(),
+        });
+        ends.push(end);
+    }
+    summary(&ends)
+}
+
+/// Asks the rules from top to bottom; the first that matches decides for its group.
+fn derive_one(scope: &EventScope<'_>, derivation: &mut Derivation) -> End {
+    let mut decided: Vec<Group> = Vec::new();
+    let mut ends: Vec<End> = Vec::new();
+    for rule in &scope.rules.rules {
+        let group = rule.gives.group();
+        if decided.contains(&group) {
+            continue;
+        }
+        derivation.trace.push(Step::Rule(rule.id.clone()));
+        if !rule.when.hold_traced(scope, &mut derivation.trace) {
+            continue;
+        }
+        if let Some(end) = apply(rule, scope, derivation) {
+            decided.push(group);
+            ends.push(end);
+        }
+    }
+    // The strongest decides; the reasons of all are told, so that a lost fact is seen.
+    let Some(disposition) = ends.iter().map(|end| end.disposition).min_by_key(rank) else {
+        return End::new(Disposition::Ignored, "no rule matched");
+    };
+    let reasons: Vec<String> = ends.into_iter().map(|end| end.reason).collect();
+    End::new(disposition, reasons.join("; "))
+}
+
+/// Which disposition an event takes when its parts end differently: the first.
+fn rank(disposition: &Disposition) -> u8 {
+    match disposition {
+        Disposition::Mapped => 0,
+        Disposition::Failed => 1,
+        Disposition::Unmatched => 2,
+        Disposition::Waiting | Disposition::Accepted => 3,
+        Disposition::Ignored => 4,
+    }
+}
+
+/// One end for a batch: `2 of 3 items mapped, 1 ignored: no rule matched`.
+fn summary(ends: &[End]) -> End {
+    let Some(disposition) = ends.iter().map(|end| end.disposition).min_by_key(rank) else {
+        return End::new(Disposition::Ignored, "the batch is empty");
+    };
+    if let [only] = ends {
+        return End::new(only.disposition, only.reason.clone());
+    }
+    let mut parts = Vec::new();
+    let kinds = [
+        Disposition::Mapped,
+        Disposition::Failed,
+        Disposition::Unmatched,
+        Disposition::Ignored,
+    ];
+    for kind in kinds {
+        let mut of_kind = ends.iter().filter(|end| end.disposition == kind);
+        let Some(first) = of_kind.next() else {
+            continue;
+        };
+        let count = 1 + of_kind.clone().count();
+        let same = of_kind.all(|end| end.reason == first.reason);
+        let why = match kind {
+            Disposition::Mapped => String::new(),
+            _ if same => format!(": {}", first.reason),
+            _ => format!(": {}, and others", first.reason),
+        };
+        let counted = if parts.is_empty() {
+            format!("{count} of {} items {kind}{why}", ends.len())
+        } else {
+            format!("{count} {kind}{why}")
+        };
+        parts.push(counted);
+    }
+    End::new(disposition, parts.join(", "))
+}
