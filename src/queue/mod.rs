@@ -15,6 +15,9 @@
 //! - A lane's current truth depends on the set of its revisions, never on the order in which they
 //!   arrived (see [`crate::truth`]).
 
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod local;
 mod page;
 
 use std::collections::BTreeMap;
@@ -321,6 +324,8 @@ pub struct QueueStats {
     pub commits: u64,
     /// Requests committed since start.
     pub committed: u64,
+    /// Why storage failed, if it did. Nothing is accepted from then on.
+    pub failure: Option<String>,
 }
 
 /// Domain operations of the durable queue. See the module's promises.

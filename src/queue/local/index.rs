@@ -1,0 +1,281 @@
+//! The index: the only module that knows sled.
+//!
+//! sled 0.34.7 holds nothing that the journal could not bring back. Three of its habits are dealt with
+//! here: its `flush` does not sync the file, so [`Index::sync`] does; a half-written snapshot makes it
+//! refuse to open, so such files are removed first; damage makes it panic, so opening is done under
+//! `catch_unwind`. Values are kept small (see [`super::stage`]): sled never syncs large ones.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::codec::{Corrupt, Get, Put};
+use super::journal::Position;
+use super::options::SyncMode;
+use super::tree::{self, Tree};
+
+/// A value as stored.
+pub(super) type Value = sled::IVec;
+
+/// One change of a tree: a value to put, or `None` to delete.
+pub(super) type Change = (Tree, Vec<u8>, Option<Vec<u8>>);
+
+/// Why the index does not work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    #[error("index: {0}")]
+    Sled(#[from] sled::Error),
+    #[error("index: {0}")]
+    Corrupt(#[from] Corrupt),
+    #[error("index: {0}")]
+    Io(#[from] io::Error),
+    #[error("index: {0}")]
+    Broken(String),
+}
+
+/// The open index.
+#[derive(Debug)]
+pub(super) struct Index {
+    db: sled::Db,
+    trees: [sled::Tree; Tree::COUNT],
+    /// sled's file, to be synced after each flush.
+    file: File,
+    sync: SyncMode,
+}
+
+/// Runs what sled may panic in.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("panic");
+        // sled shows whole pages in its panics: what is stored must not get into logs.
+        Err(IndexError::Broken(text.chars().take(80).collect()))
+    })
+}
+
+impl Index {
+    /// Opens the index in `dir`, or makes a new one. Snapshots that stand in the way are moved aside:
+    /// sled makes a new one from its log.
+    pub(super) fn open(dir: &Path, cache_mb: u64, sync: SyncMode) -> Result<Self, IndexError> {
+        std::fs::create_dir_all(dir)?;
+        for path in snapshots(dir)? {
+            if path.extension().is_some_and(|e| e == "generating") {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Self::open_unlocked(dir, cache_mb, sync).or_else(|first| {
+            let snapshots = snapshots(dir)?;
+            if is_locked(&first) {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, first.to_string()).into());
+            }
+            if snapshots.is_empty() {
+                return Err(first);
+            }
+            for path in snapshots {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                std::fs::rename(&path, dir.join(format!("aside.{name}")))?;
+            }
+            guarded(|| Self::try_open(dir, cache_mb, sync))
+        })
+    }
+
+    /// We hold the directory, so sled's own lock can only be a leftover: of a read that has not ended
+    /// in this process, or of a process that is being forked from it. Both pass.
+    fn open_unlocked(dir: &Path, cache_mb: u64, sync: SyncMode) -> Result<Self, IndexError> {
+        for _ in 0..LOCK_TRIES {
+            match guarded(|| Self::try_open(dir, cache_mb, sync)) {
+                Err(error) if is_locked(&error) => std::thread::sleep(LOCK_WAIT),
+                other => return other,
+            }
+        }
+        guarded(|| Self::try_open(dir, cache_mb, sync))
+    }
+
+    fn try_open(dir: &Path, cache_mb: u64, sync: SyncMode) -> Result<Self, IndexError> {
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_mb.max(8) << 20)
+            // sled frees space in this flusher only.
+            .flush_every_ms(Some(500))
+            .open()?;
+        let mut trees = Vec::with_capacity(Tree::COUNT);
+        for tree in Tree::ALL {
+            trees.push(db.open_tree(tree.name())?);
+        }
+        let trees = trees
+            .try_into()
+            .map_err(|_count| IndexError::Broken("trees are missing".into()))?;
+        Ok(Self {
+            db,
+            trees,
+            file: File::open(dir.join("db"))?,
+            sync,
+        })
+    }
+
+    fn tree(&self, tree: Tree) -> &sled::Tree {
+        &self.trees[tree as usize]
+    }
+
+    pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        Ok(self.tree(tree).get(key)?)
+    }
+
+    /// Rows whose key starts with `prefix`, in order.
+    pub(super) fn prefix(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<(Value, Value), IndexError>> + use<> {
+        self.tree(tree)
+            .scan_prefix(prefix)
+            .map(|row| row.map_err(IndexError::from))
+    }
+
+    /// Rows with `from <= key < to`; an empty bound is open.
+    pub(super) fn range(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl DoubleEndedIterator<Item = Result<(Value, Value), IndexError>> + use<> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let end = if to.is_empty() {
+            Unbounded
+        } else {
+            Excluded(to)
+        };
+        self.tree(tree)
+            .range::<&[u8], _>((Included(from), end))
+            .map(|row| row.map_err(IndexError::from))
+    }
+
+    /// Applies changes, tree by tree in the order of [`Tree`], each tree's in one step. `changes` have
+    /// to be sorted by tree.
+    pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let mut changes = changes.into_iter().peekable();
+        while let Some(tree) = changes.peek().map(|change| change.0) {
+            let mut batch = sled::Batch::default();
+            while let Some((_, key, value)) = changes.next_if(|change| change.0 == tree) {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            self.tree(tree).apply_batch(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Brings everything applied so far to stable storage.
+    pub(super) fn sync(&self) -> Result<(), IndexError> {
+        if self.sync == SyncMode::Full {
+            self.db.flush()?;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Up to where the journal is surely contained in the index.
+    pub(super) fn checkpoint(&self) -> Result<Option<Position>, IndexError> {
+        let Some(value) = self.get(Tree::Meta, tree::CHECKPOINT)? else {
+            return Ok(None);
+        };
+        let mut get = Get::new(&value, "checkpoint");
+        Ok(Some(Position {
+            segment: get.number()?,
+            offset: get.number()?,
+        }))
+    }
+
+    /// Notes a checkpoint. It becomes durable with the next sync; an older one is only slower.
+    pub(super) fn set_checkpoint(&self, position: Position) -> Result<(), IndexError> {
+        let mut value = Vec::new();
+        value.put_number(position.segment);
+        value.put_number(position.offset);
+        self.tree(Tree::Meta).insert(tree::CHECKPOINT, value)?;
+        Ok(())
+    }
+
+    /// The format that wrote the index, if it says so.
+    pub(super) fn format(&self) -> Result<Option<u32>, IndexError> {
+        let value = self.get(Tree::Meta, tree::FORMAT)?;
+        value
+            .map(|value| Ok(Get::new(&value, "format").small()?))
+            .transpose()
+    }
+
+    pub(super) fn set_format(&self, format: u32) -> Result<(), IndexError> {
+        let mut value = Vec::new();
+        value.put_number(u64::from(format));
+        self.tree(Tree::Meta).insert(tree::FORMAT, value)?;
+        Ok(())
+    }
+}
+
+const LOCK_TRIES: u32 = 100;
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
+
+fn is_locked(error: &IndexError) -> bool {
+    // sled gives this error no kind of its own.
+    error.to_string().contains("could not acquire lock")
+}
+
+/// sled's snapshot files.
+fn snapshots(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Result<Index, IndexError> {
+        Index::open(dir, 8, SyncMode::Full)
+    }
+
+    #[test]
+    fn a_half_written_snapshot_does_not_keep_it_from_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = open(dir.path()).unwrap();
+        index
+            .apply(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .unwrap();
+        index.sync().unwrap();
+        drop(index);
+        std::fs::write(dir.path().join("snap.0000000000000042.generating"), b"x").unwrap();
+        let index = open(dir.path()).unwrap();
+        assert_eq!(&*index.get(Tree::Todo, &[1]).unwrap().unwrap(), &[2]);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_moved_aside_and_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = open(dir.path()).unwrap();
+        index
+            .apply(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .unwrap();
+        index.sync().unwrap();
+        drop(index);
+        drop(open(dir.path()).unwrap());
+        let all = snapshots(dir.path()).unwrap();
+        assert!(!all.is_empty(), "sled wrote a snapshot on opening");
+        for path in all {
+            std::fs::write(path, b"not a snapshot at all").unwrap();
+        }
+        let index = open(dir.path()).unwrap();
+        assert_eq!(&*index.get(Tree::Todo, &[1]).unwrap().unwrap(), &[2]);
+    }
+}

@@ -1,0 +1,119 @@
+//! The keeper: a thread that brings the index to stable storage every half second, prepares the next
+//! segment before it is needed, and watches the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::index::{self, Index, IndexError};
+use super::journal::{Position, Preparer, Segments};
+use super::shared::Shared;
+
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the keeper is asked to do out of turn.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// Sync the index and the checkpoint; the second sync makes the checkpoint itself durable.
+    Checkpoint(oneshot::Sender<Result<(), String>>),
+    Stop,
+}
+
+/// The keeper's belongings.
+pub(super) struct Keeper {
+    pub index: Arc<Index>,
+    pub segments: Arc<Segments>,
+    pub shared: Arc<Shared>,
+    pub preparer: Arc<Preparer>,
+    pub min_free_disk_bytes: u64,
+    pub checkpoint: Position,
+}
+
+impl Keeper {
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self, chores: &Receiver<Chore>) {
+        loop {
+            self.routine();
+            match chores.recv_timeout(INTERVAL) {
+                Ok(Chore::Checkpoint(to)) => {
+                    let result = self.checkpoint(true).map_err(|error| error.to_string());
+                    let _ = to.send(result);
+                }
+                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn routine(&mut self) {
+        if self.shared.failure().is_none() {
+            if let Err(error) = self.checkpoint(false) {
+                self.shared.fail(&error.to_string());
+            }
+            let next = self.shared.applied().segment + 1;
+            if let Err(error) = self.preparer.prepare(next) {
+                // Not fatal yet: the committer tries again when it needs the segment.
+                tracing::warn!(%error, segment = next, "queue.segment_not_prepared");
+            }
+        }
+        self.look_at_disk();
+    }
+
+    /// Syncs the index if it changed, and notes up to where. With `durable`, the note is synced, too.
+    fn checkpoint(&mut self, durable: bool) -> Result<(), IndexError> {
+        let applied = self.shared.applied();
+        if applied == self.checkpoint && !durable {
+            return Ok(());
+        }
+        index::guarded(|| {
+            self.index.sync()?;
+            self.index.set_checkpoint(applied)?;
+            if durable {
+                self.index.sync()?;
+            }
+            Ok(())
+        })?;
+        self.checkpoint = applied;
+        Ok(())
+    }
+
+    /// Notes how much is used, and whether too little is free.
+    pub(super) fn look_at_disk(&self) {
+        let dir = self.segments.dir();
+        let used = directory_bytes(dir)
+            + dir
+                .parent()
+                .map_or(0, |p| directory_bytes(&p.join("index")));
+        self.shared.disk_bytes.store(used, Ordering::Relaxed);
+        if self.min_free_disk_bytes > 0
+            && let Ok(free) = free_bytes(dir)
+        {
+            let low = free < self.min_free_disk_bytes;
+            if low != self.shared.disk_low.swap(low, Ordering::Relaxed) {
+                tracing::warn!(low, free_bytes = free, "queue.disk_space");
+            }
+        }
+    }
+}
+
+/// Free space for ordinary users on the file system of `dir`.
+pub(super) fn free_bytes(dir: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Bytes of the files in `dir`; what cannot be read counts nothing.
+pub(super) fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
+        .sum()
+}

@@ -1,0 +1,214 @@
+//! The row of a lane: what it was told, what its target holds, and what is open there.
+
+use crate::model::{Basis, DeliveryId, EventId, OutcomeKind, Precedence};
+use crate::truth::{Entry, Revision, Withdrawal};
+
+use super::codec::{Corrupt, Get, Put};
+use super::row::{Row, get_choice, get_list, get_outcome_id, put_choice, put_list, put_outcome_id};
+
+/// What the target holds, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Nothing of ours: nothing was ever delivered, or it was cleared.
+    Nothing,
+    /// What has this fingerprint.
+    Content(u64),
+    /// Nobody knows: an attempt was made whose effect is uncertain.
+    Unknown,
+}
+
+/// The delivery that a lane waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Open {
+    pub delivery: DeliveryId,
+    pub due_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LaneRow {
+    pub destination: String,
+    pub target: String,
+    pub precedence: Precedence,
+    pub can_clear: bool,
+    pub entries: Vec<Entry>,
+    pub holds: Holds,
+    pub open: Option<Open>,
+    /// What earlier answers gave back, as a JSON object; empty when they gave nothing.
+    pub receipt: Vec<u8>,
+}
+
+const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest];
+const BASES: [Basis; 3] = [Basis::Inferred, Basis::Reported, Basis::Manual];
+
+fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+    match entry {
+        Entry::Outcome(revision) => {
+            put_choice(out, Some(revision.basis), &BASES);
+            put_choice(out, Some(revision.kind), &OutcomeKind::ALL);
+            put_outcome_id(out, revision.outcome);
+            out.put_time(revision.occurred_at);
+            out.extend_from_slice(&revision.origin.to_be_bytes());
+            out.extend_from_slice(&revision.fingerprint.to_be_bytes());
+        }
+        Entry::Withdrawal(withdrawal) => {
+            out.put_u8(0);
+            put_choice(out, Some(withdrawal.kind), &OutcomeKind::ALL);
+            out.extend_from_slice(&withdrawal.event.0.to_be_bytes());
+            out.put_time(withdrawal.up_to);
+            out.extend_from_slice(&withdrawal.origin.to_be_bytes());
+        }
+    }
+}
+
+fn get_entry(get: &mut Get<'_>) -> Result<Entry, Corrupt> {
+    let corrupt = get.corrupt();
+    let basis = get_choice(get, &BASES)?;
+    let kind = get_choice(get, &OutcomeKind::ALL)?.ok_or(corrupt)?;
+    Ok(match basis {
+        Some(basis) => Entry::Outcome(Revision {
+            outcome: get_outcome_id(get)?,
+            kind,
+            basis,
+            occurred_at: get.time()?,
+            origin: u64::from_be_bytes(get.array()?),
+            fingerprint: u64::from_be_bytes(get.array()?),
+        }),
+        None => Entry::Withdrawal(Withdrawal {
+            event: EventId(u64::from_be_bytes(get.array()?)),
+            kind,
+            up_to: get.time()?,
+            origin: u64::from_be_bytes(get.array()?),
+        }),
+    })
+}
+
+impl Row for LaneRow {
+    const WHAT: &'static str = "lane row";
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_text(&self.destination);
+        out.put_text(&self.target);
+        put_choice(out, Some(self.precedence), &PRECEDENCES);
+        out.put_u8(u8::from(self.can_clear));
+        match self.holds {
+            Holds::Nothing => out.put_u8(0),
+            Holds::Unknown => out.put_u8(1),
+            Holds::Content(fingerprint) => {
+                out.put_u8(2);
+                out.extend_from_slice(&fingerprint.to_be_bytes());
+            }
+        }
+        out.put_u8(u8::from(self.open.is_some()));
+        if let Some(open) = self.open {
+            out.extend_from_slice(&open.delivery.event.0.to_be_bytes());
+            out.put_number(u64::from(open.delivery.ordinal));
+            out.put_number(open.due_ms);
+        }
+        out.put_bytes(&self.receipt);
+        put_list(out, &self.entries, put_entry);
+    }
+
+    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+        let corrupt = get.corrupt();
+        Ok(Self {
+            destination: get.text()?.to_owned(),
+            target: get.text()?.to_owned(),
+            precedence: get_choice(get, &PRECEDENCES)?.ok_or(corrupt)?,
+            can_clear: get.u8()? != 0,
+            holds: match get.u8()? {
+                0 => Holds::Nothing,
+                1 => Holds::Unknown,
+                2 => Holds::Content(u64::from_be_bytes(get.array()?)),
+                _ => return Err(corrupt),
+            },
+            open: match get.u8()? {
+                0 => None,
+                _ => Some(Open {
+                    delivery: DeliveryId {
+                        event: EventId(u64::from_be_bytes(get.array()?)),
+                        ordinal: get.small()?,
+                    },
+                    due_ms: get.number()?,
+                }),
+            },
+            receipt: get.bytes()?.to_owned(),
+            entries: get_list(get, get_entry)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OutcomeId;
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        (
+            any::<(u64, u16)>(),
+            0..5usize,
+            0..4usize,
+            0..9_000_000_000i64,
+            any::<[u64; 2]>(),
+        )
+            .prop_map(
+                |((event, ordinal), kind, basis, at, [origin, fingerprint])| {
+                    let (event, kind) = (EventId(event), OutcomeKind::ALL[kind]);
+                    let at = Timestamp::from_second(at).unwrap();
+                    match BASES.get(basis) {
+                        Some(&basis) => Entry::Outcome(Revision {
+                            outcome: OutcomeId { event, ordinal },
+                            kind,
+                            basis,
+                            occurred_at: at,
+                            origin,
+                            fingerprint,
+                        }),
+                        None => Entry::Withdrawal(Withdrawal {
+                            event,
+                            kind,
+                            up_to: at,
+                            origin,
+                        }),
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn lane_rows_read_back(
+            (destination, target) in any::<(String, String)>(),
+            (newest, can_clear, holds) in any::<(bool, bool, Option<Option<u64>>)>(),
+            open in any::<Option<(u64, u16, u64)>>(),
+            receipt: Vec<u8>,
+            entries in prop::collection::vec(entry(), 0..9),
+        ) {
+            let row = LaneRow {
+                destination,
+                target,
+                precedence: PRECEDENCES[usize::from(newest)],
+                can_clear,
+                entries,
+                holds: match holds {
+                    None => Holds::Nothing,
+                    Some(None) => Holds::Unknown,
+                    Some(Some(n)) => Holds::Content(n),
+                },
+                open: open.map(|(event, ordinal, due_ms)| Open {
+                    delivery: DeliveryId { event: EventId(event), ordinal },
+                    due_ms,
+                }),
+                receipt,
+            };
+            prop_assert_eq!(LaneRow::decode(&row.encode()).unwrap(), row);
+        }
+
+        #[test]
+        fn any_bytes_are_a_lane_row_or_refused(mut bytes: Vec<u8>) {
+            bytes.insert(0, 1);
+            let _ = LaneRow::decode(&bytes);
+        }
+    }
+}

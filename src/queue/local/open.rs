@@ -1,0 +1,410 @@
+//! Opening: lock the directory, read the journal's end, bring the index up to it, rebuild the index if
+//! it does not work.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::accept;
+use super::index::{self, Change, Index, IndexError};
+use super::journal::record::{self, Frame};
+use super::journal::scan::{Found, scan};
+use super::journal::{Position, SEGMENT_HEADER, Segments};
+use super::lane_row::LaneRow;
+use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};
+use super::row::{DeliveryRow, EventRow, Row};
+use super::stage::{read_row, resolve};
+use super::state::State;
+use super::tree::{self, Tree};
+
+/// The format of journal and index together.
+const FORMAT: u32 = 1;
+
+/// Changes applied to the index in one step while replaying.
+const REPLAY_CHANGES: usize = 8192;
+
+/// Changes collected while replaying: the last one of each row counts.
+type Pending = BTreeMap<(Tree, Vec<u8>), Option<Vec<u8>>>;
+
+/// Where a journal that was never reclaimed starts.
+const START: Position = Position {
+    segment: 1,
+    offset: SEGMENT_HEADER,
+};
+
+/// What is open after [`open`].
+pub(super) struct Opened {
+    pub lock: File,
+    pub index: Arc<Index>,
+    pub segments: Arc<Segments>,
+    pub state: State,
+    pub tail: Position,
+    pub report: OpenReport,
+}
+
+/// Takes the directory for this process.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(OpenError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            return Err(OpenError::Locked {
+                dir: dir.to_owned(),
+                holder: if known {
+                    holder.trim().to_owned()
+                } else {
+                    "unknown".to_owned()
+                },
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &path)(source)),
+    }
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(OpenError::io("write", &path))?;
+    Ok(file)
+}
+
+/// Remembers whether the queue was closed in order, and in which run of the machine it was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    Open,
+    Clean,
+}
+
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// Writes the mark.
+pub(super) fn set_mark(dir: &Path, mark: Mark) -> Result<(), OpenError> {
+    let path = dir.join("run");
+    let word = match mark {
+        Mark::Open => "open",
+        Mark::Clean => "clean",
+    };
+    let write = || {
+        let mut file = File::create(&path)?;
+        writeln!(file, "{word} {}", boot_id())?;
+        file.sync_all()
+    };
+    write().map_err(OpenError::io("write", &path))
+}
+
+/// Whether the last stop was orderly, and whether the machine has run on since.
+fn read_mark(dir: &Path) -> (bool, bool) {
+    let Ok(text) = std::fs::read_to_string(dir.join("run")) else {
+        return (false, false);
+    };
+    let (word, boot) = text.trim().split_once(' ').unwrap_or_default();
+    (word == "clean", !boot.is_empty() && boot == boot_id())
+}
+
+/// Opens everything; see the module.
+pub(super) fn open(options: &LocalOptions) -> Result<Opened, OpenError> {
+    let dir = &options.dir;
+    let journal = dir.join("journal");
+    std::fs::create_dir_all(&journal).map_err(OpenError::io("create", &journal))?;
+    let lock = lock(dir)?;
+    let is_new = Segments::new(journal.clone())
+        .list()
+        .map_err(OpenError::io("read", &journal))?
+        .is_empty();
+    let (clean, same_boot) = read_mark(dir);
+    let mut opening = Opening {
+        options,
+        segments: Arc::new(Segments::new(journal)),
+        report: OpenReport {
+            clean: clean || is_new,
+            ..OpenReport::default()
+        },
+    };
+    let verify = options.verify_index == VerifyIndex::Always || (!clean && !same_boot && !is_new);
+    let (index, found) = opening.bring_up(verify)?;
+    opening.quarantine(&found)?;
+    let state =
+        read_state(&index, &opening.segments).map_err(|error| opening.index_error(&error))?;
+    opening.report.events = state.events;
+    opening.report.unprocessed = state.unprocessed;
+    opening.report.open_deliveries = state.open_deliveries();
+    set_mark(dir, Mark::Open)?;
+    Ok(Opened {
+        lock,
+        index: Arc::new(index),
+        segments: opening.segments,
+        state,
+        tail: found.tail,
+        report: opening.report,
+    })
+}
+
+struct Opening<'a> {
+    options: &'a LocalOptions,
+    segments: Arc<Segments>,
+    report: OpenReport,
+}
+
+impl Opening<'_> {
+    fn index_dir(&self) -> PathBuf {
+        self.options.dir.join("index")
+    }
+
+    fn index_error(&self, error: &IndexError) -> OpenError {
+        OpenError::Index {
+            dir: self.index_dir(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// The index up to the journal's end: the one that is there, or a new one.
+    fn bring_up(&mut self, verify: bool) -> Result<(Index, Found), OpenError> {
+        let reason = match self.use_index(verify) {
+            Ok(done) => return Ok(done),
+            Err(IndexError::Io(source)) => {
+                return Err(OpenError::io("read", &self.options.dir)(source));
+            }
+            Err(error) => error.to_string(),
+        };
+        if let Some(found) = newer_format(&reason) {
+            return Err(OpenError::Format {
+                dir: self.options.dir.clone(),
+                found,
+                known: FORMAT,
+            });
+        }
+        tracing::error!(reason, "queue.index_rebuilding");
+        self.report.rebuilt = true;
+        self.report
+            .notes
+            .push(format!("the index was rebuilt from the journal: {reason}"));
+        self.set_aside()?;
+        let rebuilt = index::guarded(|| {
+            let index = self.open_index()?;
+            let first = self.segments.list()?.first().copied();
+            let from = Position {
+                segment: first.unwrap_or(START.segment),
+                ..START
+            };
+            let found = self.replay(&index, from)?;
+            self.finish(&index, &found)?;
+            Ok((index, found))
+        });
+        rebuilt.map_err(|error| self.index_error(&error))
+    }
+
+    fn open_index(&self) -> Result<Index, IndexError> {
+        Index::open(&self.index_dir(), self.options.cache_mb, self.options.sync)
+    }
+
+    /// Uses the index that is there.
+    fn use_index(&mut self, verify: bool) -> Result<(Index, Found), IndexError> {
+        index::guarded(|| {
+            let had_index = self.index_dir().join("db").exists();
+            let index = self.open_index()?;
+            if let Some(found) = index.format()?.filter(|found| *found > FORMAT) {
+                return Err(IndexError::Broken(format!("{NEWER}{found}")));
+            }
+            let first = self.segments.list()?.first().copied();
+            let from = start_of_replay(index.checkpoint()?, first, had_index)?;
+            let found = self.replay(&index, from)?;
+            if verify {
+                check(&index, &self.segments)?;
+            }
+            self.finish(&index, &found)?;
+            Ok((index, found))
+        })
+    }
+
+    fn finish(&mut self, index: &Index, found: &Found) -> Result<(), IndexError> {
+        index.set_format(FORMAT)?;
+        index.sync()?;
+        index.set_checkpoint(found.tail)?;
+        index.sync()?;
+        self.report.replayed += found.records;
+        Ok(())
+    }
+
+    /// Applies the journal from `from` on.
+    fn replay(&self, index: &Index, from: Position) -> Result<Found, IndexError> {
+        let mut pending = Pending::new();
+        let apply = |pending: &mut Pending| {
+            let changes: Vec<Change> = std::mem::take(pending)
+                .into_iter()
+                .map(|((tree, key), value)| (tree, key, value))
+                .collect();
+            index.apply(changes)
+        };
+        let found = scan::<IndexError>(self.segments.dir(), from, |_, payload| {
+            for frame in record::frames(payload) {
+                match frame? {
+                    Frame::Blob { .. } => {}
+                    Frame::Put { tree, key, value } => {
+                        pending.insert((tree, key.to_vec()), Some(value.to_vec()));
+                    }
+                    Frame::Delete { tree, key } => {
+                        pending.insert((tree, key.to_vec()), None);
+                    }
+                }
+            }
+            if pending.len() >= REPLAY_CHANGES {
+                apply(&mut pending)?;
+            }
+            Ok(())
+        })?;
+        apply(&mut pending)?;
+        Ok(found)
+    }
+
+    /// Moves the index out of the way, for whoever wants to look at it.
+    fn set_aside(&self) -> Result<(), OpenError> {
+        let index = self.index_dir();
+        for n in 1u32.. {
+            let aside = self.options.dir.join(format!("index.broken-{n}"));
+            if !aside.exists() {
+                return std::fs::rename(&index, &aside).map_err(OpenError::io("rename", &index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports damage, and keeps a copy of each damaged segment.
+    fn quarantine(&mut self, found: &Found) -> Result<(), OpenError> {
+        for damage in &found.damages {
+            self.report.damaged_bytes += damage.bytes;
+            self.report.notes.push(format!(
+                "{} bytes of journal segment {} at {} are damaged",
+                damage.bytes, damage.at.segment, damage.at.offset
+            ));
+            let path = self.segments.path(damage.at.segment);
+            let dir = self.options.dir.join("quarantine");
+            std::fs::create_dir_all(&dir).map_err(OpenError::io("create", &dir))?;
+            let copy = dir.join(path.file_name().unwrap_or_default());
+            if !copy.exists() {
+                std::fs::copy(&path, &copy).map_err(OpenError::io("copy", &path))?;
+            }
+            if !self.report.quarantined.contains(&copy) {
+                self.report.quarantined.push(copy);
+            }
+        }
+        for segment in &found.missing {
+            self.report
+                .notes
+                .push(format!("journal segment {segment} is missing"));
+        }
+        for note in &self.report.notes {
+            tracing::error!(note, "queue.opened_with_damage");
+        }
+        Ok(())
+    }
+}
+
+const NEWER: &str = "format ";
+
+fn newer_format(reason: &str) -> Option<u32> {
+    let at = reason.find(NEWER)? + NEWER.len();
+    reason[at..].parse().ok()
+}
+
+/// Where replay starts; an error when the index cannot be brought up from there.
+fn start_of_replay(
+    checkpoint: Option<Position>,
+    first: Option<u64>,
+    had_index: bool,
+) -> Result<Position, IndexError> {
+    match (checkpoint, first) {
+        (None, None) => Ok(START),
+        (None, Some(first)) if first == START.segment => Ok(START),
+        (Some(checkpoint), Some(first)) if first <= checkpoint.segment => Ok(checkpoint),
+        (Some(_), None) => Err(IndexError::Broken("there is no journal".to_owned())),
+        (None, Some(_)) if !had_index => Err(IndexError::Broken("there was none".to_owned())),
+        _ => Err(IndexError::Broken(
+            "it does not reach to where the journal starts".to_owned(),
+        )),
+    }
+}
+
+fn read_state(index: &Index, segments: &Segments) -> Result<State, IndexError> {
+    let state = read_row(index, segments, Tree::Meta, tree::STATE);
+    let state = state.map_err(|error| IndexError::Broken(error.to_string()))?;
+    Ok(state.unwrap_or_default())
+}
+
+/// Reads the whole index: every row reads, and the counters are right.
+fn check(index: &Index, segments: &Segments) -> Result<(), IndexError> {
+    let state = read_state(index, segments)?;
+    let mut counted = State {
+        last_id: state.last_id,
+        run: state.run,
+        ..State::default()
+    };
+    for tree in Tree::ALL {
+        for row in index.range(tree, &[], &[]) {
+            let (key, value) = row?;
+            let row = resolve(&value, segments);
+            let row = row.map_err(|error| IndexError::Broken(error.to_string()))?;
+            check_row(tree, &key, &row, &mut counted)?;
+        }
+    }
+    counted
+        .depths
+        .retain(|_, depth| *depth != super::state::Depth::default());
+    let mut said = state;
+    said.depths
+        .retain(|_, depth| *depth != super::state::Depth::default());
+    if counted != said {
+        return Err(IndexError::Broken(format!(
+            "it says {said:?}, but holds {counted:?}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_row(tree: Tree, key: &[u8], row: &[u8], counted: &mut State) -> Result<(), IndexError> {
+    let bad = || IndexError::Broken(format!("a row of {} is unreadable", tree.name()));
+    match tree {
+        Tree::Event => {
+            tree::event_of(key)?;
+            EventRow::decode(row)?;
+            counted.events += 1;
+        }
+        Tree::Todo => {
+            tree::event_of(key)?;
+            counted.unprocessed += 1;
+        }
+        Tree::Delivery => {
+            tree::delivery_of(key)?;
+            let row = DeliveryRow::decode(row)?;
+            let depth = counted.depths.entry(row.destination).or_default();
+            depth.open += u64::from(row.state.is_open());
+            depth.dead += u64::from(row.state == crate::model::DeliveryState::DeadLetter);
+        }
+        Tree::Dead => {
+            tree::delivery_of(key)?;
+        }
+        Tree::Lane => {
+            LaneRow::decode(row)?;
+        }
+        Tree::Due => {
+            tree::due_of(key)?;
+        }
+        Tree::Dedupe if !accept::check_dedupe_row(row) => return Err(bad()),
+        Tree::DedupeExpiry if !accept::check_expiry_row(row) => return Err(bad()),
+        Tree::Dedupe | Tree::DedupeExpiry | Tree::Meta => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! Reading what is committed. Blocks on the disk: called on threads that may block, only.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::model::{
+    DeliveryId, DeliveryState, DestinationName, EventId, Outcome, OutcomeId, SourceName,
+};
+use crate::queue::{
+    Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, PageRequest,
+    QueueError, Result, StoredEvent, StoredOutcome,
+};
+
+use super::blob;
+use super::index::Index;
+use super::journal::Segments;
+use super::lane_row::LaneRow;
+use super::lease::Leases;
+use super::row::{DeliveryRow, EventRow, Pointer, Row};
+use super::settle::parse_receipt;
+use super::shared::Shared;
+use super::stage::{read_row, resolve};
+use super::tree::{self, Hash16, Tree};
+use super::tx::{millis, moment};
+
+/// Rows that a filtered page looks at before it ends early, with a place to go on from.
+const MAX_LOOKED_AT: usize = 100_000;
+
+/// Reads committed rows.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub index: Arc<Index>,
+    pub segments: Arc<Segments>,
+    pub shared: Arc<Shared>,
+    pub leases: Arc<Leases>,
+    pub clock: Clock,
+}
+
+/// Claims, and deliveries that cannot be handed out because what they bring cannot be read.
+#[derive(Debug, Default)]
+pub(super) struct Claimed {
+    pub claims: Vec<Claim>,
+    pub unreadable: Vec<(DeliveryId, String)>,
+}
+
+/// Events to process, and those that cannot be because they do not read.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub events: Vec<StoredEvent>,
+    pub unreadable: Vec<(EventId, String)>,
+}
+
+fn unreadable(what: &'static str) -> impl FnOnce(serde_json::Error) -> QueueError {
+    move |error| QueueError::Storage(format!("unreadable {what}: {error}").into())
+}
+
+impl Reader {
+    fn row<R: Row>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>> {
+        Ok(read_row(&self.index, &self.segments, tree, key)?)
+    }
+
+    fn event_row(&self, id: EventId) -> Result<EventRow> {
+        self.row(Tree::Event, &tree::event(id))?
+            .ok_or_else(|| QueueError::NotFound(format!("event {id}")))
+    }
+
+    pub(super) fn event(&self, id: EventId) -> Result<StoredEvent> {
+        let row = self.event_row(id)?;
+        let request = blob::request(self.segments.read(&row.body)?)?;
+        Ok(StoredEvent {
+            id,
+            source: source(&row)?,
+            received_at: row.received_at,
+            event_type: row.event_type,
+            headers: request.headers,
+            query: request.query,
+            body: request.body,
+        })
+    }
+
+    pub(super) fn unprocessed(&self, after: Option<EventId>, limit: usize) -> Result<Waiting> {
+        let from = after.map_or(0, |id| id.0.saturating_add(1));
+        let todo = self
+            .index
+            .range(Tree::Todo, &tree::event(EventId(from)), &[]);
+        let mut waiting = Waiting::default();
+        for entry in todo {
+            if waiting.events.len() >= limit {
+                break;
+            }
+            let (key, _) = entry?;
+            let id = tree::event_of(&key)?;
+            match self.event(id) {
+                Ok(event) => waiting.events.push(event),
+                // Settled and pruned while we looked.
+                Err(QueueError::NotFound(_)) => {}
+                // One event that does not read must not stop the others.
+                Err(error) => waiting.unreadable.push((id, error.to_string())),
+            }
+        }
+        Ok(waiting)
+    }
+
+    pub(super) fn detail(&self, id: EventId) -> Result<(EventSummary, Option<Value>)> {
+        let row = self.event_row(id)?;
+        let trace = row
+            .trace
+            .map(|pointer| {
+                let json = self.segments.read(&pointer)?;
+                serde_json::from_slice(&json).map_err(unreadable("trace"))
+            })
+            .transpose()?;
+        Ok((summary(id, row)?, trace))
+    }
+
+    pub(super) fn outcomes_of(&self, event: EventId) -> Result<Vec<StoredOutcome>> {
+        let row = self.event_row(event)?;
+        let with_ids = row.outcomes.iter().zip(0u16..);
+        with_ids
+            .map(|(pointer, ordinal)| self.outcome(OutcomeId { event, ordinal }, pointer))
+            .collect()
+    }
+
+    fn outcome(&self, id: OutcomeId, pointer: &Pointer) -> Result<StoredOutcome> {
+        let json = self.segments.read(pointer)?;
+        let outcome: Outcome = serde_json::from_slice(&json).map_err(unreadable("outcome"))?;
+        Ok(StoredOutcome { id, outcome })
+    }
+
+    pub(super) fn events(
+        &self,
+        filter: &EventFilter,
+        page: PageRequest<EventId>,
+    ) -> Result<Page<EventSummary, EventId>> {
+        let end = page.after.map(tree::event);
+        let end = end.as_ref().map_or(&[][..], |key| &key[..]);
+        let rows = self.index.range(Tree::Event, &[], end).rev();
+        paged(rows, page.limit, |key, value| {
+            let id = tree::event_of(key)?;
+            let row = EventRow::decode(&resolve(value, &self.segments)?)?;
+            let item = wants_event(filter, &row).then(|| summary(id, row));
+            Ok((id, item.transpose()?))
+        })
+    }
+
+    pub(super) fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: PageRequest<DeliveryId>,
+    ) -> Result<Page<DeliveryView, DeliveryId>> {
+        let tree = match filter.state {
+            Some(DeliveryState::DeadLetter) => Tree::Dead,
+            _ => Tree::Delivery,
+        };
+        let start = filter.event.map(tree::event);
+        let start = start.as_ref().map_or(&[][..], |key| &key[..]);
+        let next_event = filter
+            .event
+            .and_then(|event| event.0.checked_add(1))
+            .map(|next| tree::event(EventId(next)).to_vec());
+        let after = page.after.map(|id| tree::delivery(id).to_vec());
+        let end = match (after, next_event) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => Vec::new(),
+        };
+        let rows = self.index.range(tree, start, &end).rev();
+        paged(rows, page.limit, |key, value| {
+            let id = tree::delivery_of(key)?;
+            let row = match tree {
+                Tree::Dead => self.row(Tree::Delivery, key)?,
+                _ => Some(DeliveryRow::decode(&resolve(value, &self.segments)?)?),
+            };
+            let view = row
+                .map(|row| self.wanted_view(filter, id, row))
+                .transpose()?;
+            Ok((id, view.flatten()))
+        })
+    }
+
+    fn wanted_view(
+        &self,
+        filter: &DeliveryFilter,
+        id: DeliveryId,
+        row: DeliveryRow,
+    ) -> Result<Option<DeliveryView>> {
+        let destination = filter.destination.as_ref();
+        let wanted = destination.is_none_or(|name| name.as_str() == row.destination)
+            && filter.since.is_none_or(|since| row.created_at >= since)
+            && filter.until.is_none_or(|until| row.created_at < until);
+        if !wanted {
+            return Ok(None);
+        }
+        let view = self.view(id, row)?;
+        let wanted = filter.state.is_none_or(|state| state == view.state);
+        Ok(wanted.then_some(view))
+    }
+
+    fn view(&self, id: DeliveryId, row: DeliveryRow) -> Result<DeliveryView> {
+        let lane: Option<LaneRow> = self.row(Tree::Lane, &row.lane)?;
+        let in_flight = row.state.is_open() && self.leases.is_in_flight(&row.lane, id);
+        Ok(DeliveryView {
+            id,
+            event: id.event,
+            outcome: row.outcome.map(|(outcome, _)| outcome),
+            kind: row.outcome.map(|(_, kind)| kind),
+            destination: destination(&row.destination)?,
+            target: lane.map(|lane| lane.target).unwrap_or_default(),
+            state: if in_flight {
+                DeliveryState::InFlight
+            } else {
+                row.state
+            },
+            reason: row.reason,
+            attempts: row.attempts,
+            created_at: row.created_at,
+            due_at: row.state.is_open().then(|| moment(row.due_ms)),
+            changed_at: row.changed_at,
+        })
+    }
+
+    pub(super) fn delivery(&self, id: DeliveryId) -> Result<(DeliveryView, Vec<Attempt>)> {
+        let row: DeliveryRow = self
+            .row(Tree::Delivery, &tree::delivery(id))?
+            .ok_or_else(|| QueueError::NotFound(format!("delivery {id}")))?;
+        let attempts = row
+            .tried
+            .iter()
+            .map(|pointer| {
+                let json = self.segments.read(pointer)?;
+                serde_json::from_slice(&json).map_err(unreadable("attempt"))
+            })
+            .collect::<Result<_>>()?;
+        Ok((self.view(id, row)?, attempts))
+    }
+
+    pub(super) fn deliveries_of(&self, event: EventId) -> Result<Vec<DeliveryView>> {
+        self.event_row(event)?;
+        let rows = self.index.prefix(Tree::Delivery, &tree::event(event));
+        rows.map(|row| {
+            let (key, value) = row?;
+            let row = DeliveryRow::decode(&resolve(&value, &self.segments)?)?;
+            self.view(tree::delivery_of(&key)?, row)
+        })
+        .collect()
+    }
+
+    /// Events older than `before`, oldest first, at most `limit` after `after`.
+    pub(super) fn older_than(
+        &self,
+        before: EventId,
+        after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Vec<EventId>> {
+        let from = tree::event(EventId(after.map_or(0, |id| id.0.saturating_add(1))));
+        let rows = self.index.range(Tree::Event, &from, &tree::event(before));
+        rows.take(limit)
+            .map(|row| Ok(tree::event_of(&row?.0)?))
+            .collect()
+    }
+
+    /// Hands out due lanes of `destination`, oldest due first.
+    pub(super) fn claim(&self, destination: &DestinationName, limit: usize) -> Result<Claimed> {
+        let name = destination.as_str();
+        let mark = self.shared.due_mark(name);
+        let now_ms = self.clock.now_millis();
+        let mut claimed = Claimed::default();
+        let mut next_ms = None;
+        for entry in self.index.prefix(Tree::Due, &tree::due_prefix(name)) {
+            let (key, _) = entry?;
+            let (_, due_ms, lane) = tree::due_of(&key)?;
+            if due_ms > now_ms || claimed.claims.len() >= limit {
+                next_ms = Some(due_ms);
+                break;
+            }
+            if !self.leases.reserve(lane) {
+                continue;
+            }
+            if let Err(error) = self.claim_lane(destination, &lane, due_ms, &mut claimed) {
+                // One lane that does not read must not stop the others.
+                self.leases.free(&lane);
+                tracing::error!(%error, destination = name, "queue.claim_failed");
+            }
+        }
+        self.shared.set_next_due(name, mark, next_ms);
+        Ok(claimed)
+    }
+
+    /// Looks at a reserved lane, which nobody else can hand out now.
+    fn claim_lane(
+        &self,
+        destination: &DestinationName,
+        key: &Hash16,
+        due_ms: u64,
+        claimed: &mut Claimed,
+    ) -> Result<()> {
+        let lane: Option<LaneRow> = self.row(Tree::Lane, key)?;
+        // The due time may be from before a commit that finished since.
+        let Some((lane, open)) = lane.and_then(|lane| {
+            let open = lane.open.filter(|open| open.due_ms == due_ms)?;
+            Some((lane, open))
+        }) else {
+            self.leases.free(key);
+            return Ok(());
+        };
+        let Some(row) = self.row::<DeliveryRow>(Tree::Delivery, &tree::delivery(open.delivery))?
+        else {
+            return Err(QueueError::Storage(
+                format!("{} is due, but not there", open.delivery).into(),
+            ));
+        };
+        self.leases.grant(*key, open.delivery);
+        let content = self
+            .content(row.outcome.map(|(outcome, _)| outcome))
+            .and_then(|outcome| Ok((outcome, parse_receipt(&lane.receipt)?)));
+        match content {
+            Ok((outcome, receipt)) => claimed.claims.push(Claim {
+                delivery: open.delivery,
+                destination: destination.clone(),
+                target: lane.target,
+                outcome,
+                attempts: row.attempts,
+                created_at: row.created_at,
+                expires_at: moment(row.expires_ms),
+                receipt,
+            }),
+            Err(error) => claimed
+                .unreadable
+                .push((open.delivery, format!("it cannot be read: {error}"))),
+        }
+        Ok(())
+    }
+
+    fn content(&self, outcome: Option<OutcomeId>) -> Result<Option<StoredOutcome>> {
+        let Some(id) = outcome else {
+            return Ok(None);
+        };
+        let row = self.event_row(id.event)?;
+        let pointer = row
+            .outcomes
+            .get(usize::from(id.ordinal))
+            .ok_or_else(|| QueueError::NotFound(format!("outcome {id}")))?;
+        self.outcome(id, pointer).map(Some)
+    }
+}
+
+fn source(row: &EventRow) -> Result<SourceName> {
+    SourceName::new(&row.source).map_err(|error| QueueError::Storage(error.to_string().into()))
+}
+
+fn destination(name: &str) -> Result<DestinationName> {
+    DestinationName::new(name).map_err(|error| QueueError::Storage(error.to_string().into()))
+}
+
+fn summary(id: EventId, row: EventRow) -> Result<EventSummary> {
+    Ok(EventSummary {
+        id,
+        source: source(&row)?,
+        received_at: row.received_at,
+        event_type: row.event_type,
+        disposition: row.disposition,
+        reason: row.reason,
+        duplicates: row.duplicates,
+        body_bytes: row.body_bytes,
+    })
+}
+
+fn wants_event(filter: &EventFilter, row: &EventRow) -> bool {
+    let source = filter.source.as_ref().map(SourceName::as_str);
+    source.is_none_or(|source| source == row.source)
+        && filter.disposition.is_none_or(|d| d == row.disposition)
+        && (filter.event_type.is_none() || filter.event_type == row.event_type)
+        && filter.since.is_none_or(|since| row.received_at >= since)
+        && filter.until.is_none_or(|until| row.received_at < until)
+}
+
+/// Collects a page. It ends early after many rows that nobody wants, and says where to go on.
+fn paged<T, C: Copy, K: AsRef<[u8]>, E: Into<QueueError>>(
+    rows: impl Iterator<Item = std::result::Result<(K, K), E>>,
+    limit: usize,
+    read: impl Fn(&[u8], &[u8]) -> Result<(C, Option<T>)>,
+) -> Result<Page<T, C>> {
+    let mut page = Page {
+        items: Vec::new(),
+        next: None,
+    };
+    let mut last = None;
+    for (looked_at, row) in rows.enumerate() {
+        if page.items.len() >= limit || looked_at >= MAX_LOOKED_AT {
+            page.next = last;
+            break;
+        }
+        let (key, value) = row.map_err(Into::into)?;
+        let (cursor, item) = read(key.as_ref(), value.as_ref())?;
+        page.items.extend(item);
+        last = Some(cursor);
+    }
+    Ok(page)
+}
+
+/// The smallest event id that may have been given out at `before`.
+pub(super) fn first_id(before: jiff::Timestamp) -> EventId {
+    EventId::first_at(millis(before))
+}

@@ -1,0 +1,84 @@
+//! Retention: old events go, and then the oldest segments of the journal with them.
+
+use std::fs::File;
+
+use jiff::Timestamp;
+
+use crate::queue::{QueueError, Result};
+
+use super::committer::Request;
+use super::{LocalQueue, carry, reader};
+
+/// Events removed in one request: keeps commits short.
+const PRUNE_STEP: usize = 128;
+/// Rows carried forward in one request: each may bring a body along.
+const CARRY_STEP: usize = 32;
+
+impl LocalQueue {
+    /// See [`Queue::prune`](crate::queue::Queue::prune).
+    pub(super) async fn prune_and_reclaim(&self, before: Timestamp) -> Result<u64> {
+        let _one_at_a_time = self.reclaiming.lock().await;
+        let before = reader::first_id(before);
+        let (mut after, mut pruned) = (None, 0);
+        loop {
+            let ids = self
+                .read(move |reader| reader.older_than(before, after, PRUNE_STEP))
+                .await?;
+            let Some(last) = ids.last().copied() else {
+                break;
+            };
+            after = Some(last);
+            pruned += self
+                .request(ids.len() * 64, |to| Request::Prune(ids, to))
+                .await?;
+        }
+        while self.reclaim_oldest().await? {}
+        Ok(pruned)
+    }
+
+    /// Gives the oldest segment's space back if no more than half of it is still needed.
+    async fn reclaim_oldest(&self) -> Result<bool> {
+        let current = self.shared.applied().segment;
+        let found = self
+            .read(move |reader| {
+                let oldest = reader
+                    .segments
+                    .list()
+                    .map_err(|error| io_error(&error))?
+                    .first()
+                    .copied();
+                let Some(oldest) = oldest.filter(|oldest| *oldest < current) else {
+                    return Ok(None);
+                };
+                let live = carry::live(&reader.index, &reader.segments, oldest)?;
+                Ok((live.bytes * 2 <= live.total).then_some((oldest, live.rows)))
+            })
+            .await?;
+        let Some((oldest, rows)) = found else {
+            return Ok(false);
+        };
+        let carried = rows.len();
+        for step in rows.chunks(CARRY_STEP) {
+            let rows = step.to_vec();
+            self.request(CARRY_STEP * 1024, |to| Request::Carry(oldest, rows, to))
+                .await?;
+        }
+        // Only when the index and its checkpoint no longer need the segment may it go.
+        self.checkpoint().await?;
+        self.read(move |reader| {
+            reader
+                .segments
+                .remove(oldest)
+                .map_err(|error| io_error(&error))?;
+            let dir = File::open(reader.segments.dir()).map_err(|error| io_error(&error))?;
+            dir.sync_all().map_err(|error| io_error(&error))
+        })
+        .await?;
+        tracing::info!(segment = oldest, carried, "queue.segment_reclaimed");
+        Ok(true)
+    }
+}
+
+fn io_error(error: &std::io::Error) -> QueueError {
+    QueueError::Storage(format!("journal: {error}").into())
+}

@@ -1,0 +1,260 @@
+//! What the committer, the keeper and the callers share: numbers, flags and wake-ups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::queue::{DestinationDepth, QueueError, QueueStats};
+
+use super::journal::Position;
+use super::state::State;
+use super::tx::moment;
+
+/// When nothing is known to fall due.
+const NEVER: u64 = u64::MAX;
+
+/// Longest sleep towards a due time. The wall clock may be set meanwhile, or the machine suspended.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Due {
+    /// No lane that is free falls due before this.
+    next_ms: u64,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    state: State,
+    /// The earliest due time of each destination.
+    heads: BTreeMap<String, u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    clock: Clock,
+    failure: OnceLock<Arc<str>>,
+    closed: AtomicBool,
+    pub disk_low: AtomicBool,
+    pub disk_bytes: AtomicU64,
+    pub commits: AtomicU64,
+    pub syncs: AtomicU64,
+    pub committed: AtomicU64,
+    numbers: Mutex<Numbers>,
+    applied: Mutex<Position>,
+    arrived: watch::Sender<u64>,
+    due: Mutex<HashMap<String, Due>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(clock: Clock, state: State, applied: Position) -> Self {
+        Self {
+            clock,
+            failure: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            disk_low: AtomicBool::new(false),
+            disk_bytes: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            numbers: Mutex::new(Numbers {
+                state,
+                heads: BTreeMap::new(),
+            }),
+            applied: Mutex::new(applied),
+            arrived: watch::Sender::new(0),
+            due: Mutex::default(),
+        }
+    }
+
+    /// Stops everything for ever. The first reason stands.
+    pub(super) fn fail(&self, reason: &str) {
+        tracing::error!(reason, "queue.storage_failed");
+        let _ = self.failure.set(reason.into());
+    }
+
+    pub(super) fn failure(&self) -> Option<QueueError> {
+        self.failure.get().cloned().map(QueueError::Storage)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Why nothing is accepted, if so.
+    pub(super) fn refusal(&self) -> Option<QueueError> {
+        let closed = || {
+            self.closed
+                .load(Ordering::SeqCst)
+                .then_some(QueueError::Closed)
+        };
+        self.failure().or_else(closed)
+    }
+
+    /// Up to where the index holds the journal.
+    pub(super) fn applied(&self) -> Position {
+        *lock(&self.applied)
+    }
+
+    pub(super) fn set_applied(&self, position: Position) {
+        *lock(&self.applied) = position;
+    }
+
+    /// Publishes the counters, and the earliest due time of destinations where it may have changed.
+    pub(super) fn publish(&self, state: &State, heads: Vec<(String, Option<u64>)>) {
+        let mut numbers = lock(&self.numbers);
+        numbers.state.clone_from(state);
+        for (destination, head) in heads {
+            match head {
+                Some(due_ms) => numbers.heads.insert(destination, due_ms),
+                None => numbers.heads.remove(&destination),
+            };
+        }
+    }
+
+    /// Events that wait to be processed, and open deliveries.
+    pub(super) fn backlog(&self) -> (u64, u64) {
+        let numbers = lock(&self.numbers);
+        (numbers.state.unprocessed, numbers.state.open_deliveries())
+    }
+
+    pub(super) fn stats(&self) -> QueueStats {
+        let now_ms = self.clock.now_millis();
+        let numbers = lock(&self.numbers);
+        let destinations = numbers.state.depths.iter().map(|(name, depth)| {
+            let head = numbers.heads.get(name).filter(|due_ms| **due_ms <= now_ms);
+            let depth = DestinationDepth {
+                open: depth.open,
+                dead_letters: depth.dead,
+                oldest_due_at: head.map(|due_ms| moment(*due_ms)),
+            };
+            (name.clone(), depth)
+        });
+        QueueStats {
+            events: numbers.state.events,
+            unprocessed: numbers.state.unprocessed,
+            destinations: destinations.collect(),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            committed: self.committed.load(Ordering::Relaxed),
+            failure: self.failure.get().map(ToString::to_string),
+        }
+    }
+
+    pub(super) fn wake_processors(&self) {
+        self.arrived.send_modify(|n| *n += 1);
+    }
+
+    /// Registers now, resolves at the next wake-up.
+    pub(super) fn events_arrived(&self) -> BoxFuture<'static, ()> {
+        let mut arrived = self.arrived.subscribe();
+        Box::pin(async move {
+            if arrived.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    /// A free lane of `destination` falls due at `due_ms`.
+    pub(super) fn wake_workers(&self, destination: &str, due_ms: u64) {
+        let mut all = lock(&self.due);
+        let due = due_of(&mut all, destination);
+        due.next_ms = due.next_ms.min(due_ms);
+        due.changed.send_modify(|n| *n += 1);
+    }
+
+    /// A mark that changes with every wake-up, to be read before looking for due lanes.
+    pub(super) fn due_mark(&self, destination: &str) -> u64 {
+        *due_of(&mut lock(&self.due), destination).changed.borrow()
+    }
+
+    /// What looking found: no free lane is due before `next_ms`. Does not count if there was a wake-up
+    /// since `mark`.
+    pub(super) fn set_next_due(&self, destination: &str, mark: u64, next_ms: Option<u64>) {
+        let mut all = lock(&self.due);
+        let due = due_of(&mut all, destination);
+        if *due.changed.borrow() == mark {
+            due.next_ms = next_ms.unwrap_or(NEVER);
+        }
+    }
+
+    /// Registers now, resolves at the next wake-up or when the next due time comes.
+    pub(super) fn deliveries_due(&self, destination: &str) -> BoxFuture<'static, ()> {
+        let (mut changed, next_ms) = {
+            let mut all = lock(&self.due);
+            let due = due_of(&mut all, destination);
+            (due.changed.subscribe(), due.next_ms)
+        };
+        let clock = self.clock.clone();
+        Box::pin(async move {
+            let wait = Duration::from_millis(next_ms.saturating_sub(clock.now_millis()));
+            tokio::select! {
+                closed = changed.changed() => if closed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)), if next_ms != NEVER => {}
+            }
+        })
+    }
+}
+
+/// Before anybody has looked, something may be due.
+fn due_of<'a>(all: &'a mut HashMap<String, Due>, destination: &str) -> &'a mut Due {
+    if !all.contains_key(destination) {
+        let due = Due {
+            next_ms: 0,
+            changed: watch::Sender::new(0),
+        };
+        all.insert(destination.to_owned(), due);
+    }
+    all.get_mut(destination).expect("it was put there above")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use jiff::Timestamp;
+
+    fn shared() -> Shared {
+        let clock = Clock::manual(Timestamp::from_second(1_000_000).unwrap());
+        let start = Position {
+            segment: 1,
+            offset: 16,
+        };
+        Shared::new(clock, State::default(), start)
+    }
+
+    #[tokio::test]
+    async fn a_wake_up_between_registering_and_waiting_is_not_lost() {
+        let shared = shared();
+        let (arrived, due) = (shared.events_arrived(), shared.deliveries_due("a"));
+        shared.wake_processors();
+        shared.wake_workers("a", NEVER);
+        arrived.await;
+        due.await;
+    }
+
+    #[tokio::test]
+    async fn looking_settles_the_next_due_time_unless_a_wake_up_came_meanwhile() {
+        let shared = shared();
+        let mark = shared.due_mark("a");
+        shared.set_next_due("a", mark, None);
+        assert!(shared.deliveries_due("a").now_or_never().is_none());
+        let mark = shared.due_mark("a");
+        shared.wake_workers("a", 5);
+        shared.set_next_due("a", mark, None);
+        shared.deliveries_due("a").await;
+    }
+}

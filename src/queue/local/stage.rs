@@ -1,0 +1,235 @@
+//! What a commit is going to change: reads see the index with the changes of this commit over it,
+//! writes collect, and a request that fails leaves no trace.
+//!
+//! A row over [`INLINE`] bytes is *spilled*: the journal holds it as a blob and the index only the
+//! pointer, since sled never syncs large values.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use super::codec::{Corrupt, Get, Put};
+use super::index::{Change, Index, IndexError};
+use super::journal::record::Builder;
+use super::journal::{BlobError, Position, Segments};
+use super::row::{Pointer, Row};
+use super::tree::Tree;
+use crate::queue::QueueError;
+
+/// Rows up to this size stand in the index itself.
+const INLINE: usize = 1024;
+
+/// First byte of a value that is a pointer to the row. Versions of rows start at 1.
+const SPILLED: u8 = 0;
+
+/// Why something stored cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+}
+
+impl From<ReadError> for QueueError {
+    fn from(error: ReadError) -> Self {
+        Self::Storage(error.to_string().into())
+    }
+}
+
+impl From<IndexError> for QueueError {
+    fn from(error: IndexError) -> Self {
+        Self::Storage(error.to_string().into())
+    }
+}
+
+impl From<BlobError> for QueueError {
+    fn from(error: BlobError) -> Self {
+        Self::Storage(error.to_string().into())
+    }
+}
+
+impl From<Corrupt> for QueueError {
+    fn from(error: Corrupt) -> Self {
+        Self::Storage(error.to_string().into())
+    }
+}
+
+/// The row behind a stored value.
+pub(super) fn resolve<'a>(
+    value: &'a [u8],
+    segments: &Segments,
+) -> Result<Cow<'a, [u8]>, ReadError> {
+    match spilled(value)? {
+        None => Ok(Cow::Borrowed(value)),
+        Some(pointer) => Ok(Cow::Owned(segments.read(&pointer)?)),
+    }
+}
+
+/// Where a spilled row stands; `None` when the value is the row itself.
+pub(super) fn spilled(value: &[u8]) -> Result<Option<Pointer>, Corrupt> {
+    let Some((&SPILLED, rest)) = value.split_first() else {
+        return Ok(None);
+    };
+    let mut get = Get::new(rest, "spilled row");
+    let pointer = Pointer::read(&mut get)?;
+    get.end()?;
+    Ok(Some(pointer))
+}
+
+/// Reads a committed row.
+pub(super) fn read_row<R: Row>(
+    index: &Index,
+    segments: &Segments,
+    tree: Tree,
+    key: &[u8],
+) -> Result<Option<R>, ReadError> {
+    let Some(value) = index.get(tree, key)? else {
+        return Ok(None);
+    };
+    Ok(Some(R::decode(&resolve(&value, segments)?)?))
+}
+
+type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A row, and the change of it that was there before, if one was.
+type Undo = (Tree, Vec<u8>, Option<Option<Vec<u8>>>);
+
+/// The changes of one commit.
+#[derive(Debug)]
+pub(super) struct Stage {
+    index: Arc<Index>,
+    segments: Arc<Segments>,
+    record: Builder,
+    changes: [Changes; Tree::COUNT],
+    undo: Vec<Undo>,
+    savepoint: usize,
+}
+
+impl Stage {
+    pub(super) fn new(index: Arc<Index>, segments: Arc<Segments>) -> Self {
+        Self {
+            index,
+            segments,
+            record: Builder::default(),
+            changes: Default::default(),
+            undo: Vec::new(),
+            savepoint: 0,
+        }
+    }
+
+    /// Begins a commit whose record will stand at `position`.
+    pub(super) fn begin(&mut self, position: Position) {
+        self.record.begin(position);
+        self.changes.iter_mut().for_each(BTreeMap::clear);
+        self.savepoint();
+    }
+
+    /// Everything up to here stays.
+    pub(super) fn savepoint(&mut self) {
+        self.undo.clear();
+        self.savepoint = self.record.len();
+    }
+
+    /// Undoes everything since the last savepoint.
+    pub(super) fn rollback(&mut self) {
+        for (tree, key, before) in self.undo.drain(..).rev() {
+            let changes = &mut self.changes[tree as usize];
+            match before {
+                Some(change) => changes.insert(key, change),
+                None => changes.remove(&key),
+            };
+        }
+        self.record.truncate(self.savepoint);
+    }
+
+    /// Bytes that the commit has so far, about.
+    pub(super) fn len(&self) -> usize {
+        self.record.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.iter().all(BTreeMap::is_empty)
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(super) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Reads a row as this commit leaves it.
+    pub(super) fn row<R: Row>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>, ReadError> {
+        match self.changes[tree as usize].get(key) {
+            Some(Some(row)) => Ok(Some(R::decode(row)?)),
+            Some(None) => Ok(None),
+            None => read_row(&self.index, &self.segments, tree, key),
+        }
+    }
+
+    pub(super) fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, ReadError> {
+        Ok(match self.changes[tree as usize].get(key) {
+            Some(change) => change.is_some(),
+            None => self.index.get(tree, key)?.is_some(),
+        })
+    }
+
+    /// Whether this commit already changes the row.
+    pub(super) fn changes(&self, tree: Tree, key: &[u8]) -> bool {
+        self.changes[tree as usize].contains_key(key)
+    }
+
+    pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: Vec<u8>) {
+        self.change(tree, key, Some(value));
+    }
+
+    pub(super) fn put_row<R: Row>(&mut self, tree: Tree, key: &[u8], row: &R) {
+        self.change(tree, key, Some(row.encode()));
+    }
+
+    pub(super) fn delete(&mut self, tree: Tree, key: &[u8]) {
+        self.change(tree, key, None);
+    }
+
+    /// Puts bytes into the journal that the row `key` of `tree` is going to point to.
+    pub(super) fn blob(&mut self, tree: Tree, key: &[u8], parts: &[&[u8]]) -> Pointer {
+        self.record.blob(tree, key, parts)
+    }
+
+    fn change(&mut self, tree: Tree, key: &[u8], value: Option<Vec<u8>>) {
+        let before = self.changes[tree as usize].insert(key.to_vec(), value);
+        self.undo.push((tree, key.to_vec(), before));
+    }
+
+    /// Ends the commit: its record for the journal and its changes for the index. `None` as record
+    /// when it is too large to be written.
+    pub(super) fn finish(&mut self) -> (Option<&[u8]>, Vec<Change>) {
+        let mut all = Vec::new();
+        for tree in Tree::ALL {
+            for (key, value) in mem::take(&mut self.changes[tree as usize]) {
+                let value = match value {
+                    Some(row) if row.len() > INLINE => {
+                        let pointer = self.record.blob(tree, &key, &[&row]);
+                        let mut value = Vec::with_capacity(24);
+                        value.put_u8(SPILLED);
+                        pointer.write(&mut value);
+                        Some(value)
+                    }
+                    other => other,
+                };
+                match &value {
+                    Some(value) => self.record.put(tree, &key, value),
+                    None => self.record.delete(tree, &key),
+                }
+                all.push((tree, key, value));
+            }
+        }
+        self.undo.clear();
+        (self.record.finish(), all)
+    }
+}

@@ -1,0 +1,311 @@
+//! Tests of the local engine: the contract, and what is its own: recovery, rebuilding, retention.
+
+mod model;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::{Fact, OutcomeKind};
+use crate::queue::Change;
+use crate::queue::contract::{
+    Fixture, change, contract_suite, delivered, mapped, new_event, outcome, start,
+};
+
+pub(super) fn options(dir: &Path, clock: &Clock) -> LocalOptions {
+    LocalOptions {
+        segment_bytes: 64 << 10,
+        min_free_disk_bytes: 0,
+        sync: SyncMode::Off,
+        verify_index: VerifyIndex::Always,
+        clock: clock.clone(),
+        ..LocalOptions::new(dir)
+    }
+}
+
+fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    Fixture {
+        queue: Arc::new(queue),
+        clock,
+        keep: Box::new(dir),
+    }
+}
+
+contract_suite!(fixture);
+
+fn open(dir: &Path) -> (LocalQueue, OpenReport) {
+    LocalQueue::open(options(dir, &Clock::manual(start()))).unwrap()
+}
+
+async fn accept(queue: &LocalQueue, n: u64) -> EventId {
+    match queue.commit_event(new_event(n)).await.unwrap() {
+        Acceptance::Accepted(id) | Acceptance::Duplicate(id) => id,
+    }
+}
+
+/// Events in all states, over several segments.
+async fn fill(queue: &LocalQueue, events: u64) {
+    let destination = DestinationName::new("crm-a").unwrap();
+    for n in 0..events {
+        let event = NewEvent {
+            body: vec![n as u8; 3000].into(),
+            ..new_event(n)
+        };
+        let Acceptance::Accepted(id) = queue.commit_event(event).await.unwrap() else {
+            continue;
+        };
+        if n % 7 == 6 {
+            continue;
+        }
+        let kind = OutcomeKind::ALL[n as usize % 5];
+        let fact = Fact::Outcome(outcome(id, kind, n as i64));
+        let target = format!("target {}", n % 11);
+        let changes = vec![change("crm-a", &target, Change::Outcome(0))];
+        let processed = mapped(vec![fact], changes);
+        queue.settle_event(id, processed).await.unwrap();
+        if n % 3 == 0 {
+            for claim in queue.claim(&destination, 2).await.unwrap() {
+                let settlement = delivered(claim.attempts + 1);
+                queue.settle(claim.delivery, settlement).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening_without_closing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, report) = open(dir.path());
+    assert!(report.clean && !report.rebuilt);
+    fill(&queue, 60).await;
+    let before = queue.dump().unwrap();
+    let stats = queue.stats();
+    drop(queue);
+    let (queue, report) = open(dir.path());
+    assert!(!report.rebuilt && !report.clean, "{report:?}");
+    assert_eq!(report.events, 60);
+    assert_eq!(queue.dump().unwrap(), before);
+    assert_eq!(queue.stats().destinations, stats.destinations);
+    queue.close().await.unwrap();
+    drop(queue);
+    let (_queue, report) = open(dir.path());
+    assert!(report.clean, "{report:?}");
+    assert_eq!(report.replayed, 0);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_and_told_who_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_queue, _) = open(dir.path());
+    let options = options(dir.path(), &Clock::manual(start()));
+    let error = LocalQueue::open(options).unwrap_err().to_string();
+    let id = std::process::id().to_string();
+    assert!(error.contains(&format!("process {id}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_index_is_rebuilt_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 60).await;
+    let before = queue.dump().unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (queue, _) = open(dir.path());
+    assert_eq!(queue.dump().unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_broken_index_is_set_aside_and_rebuilt_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 60).await;
+    queue.close().await.unwrap();
+    let before = queue.dump().unwrap();
+    drop(queue);
+    let conf = dir.path().join("index/conf");
+    let mut bytes = std::fs::read(&conf).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(conf, bytes).unwrap();
+    let (queue, report) = open(dir.path());
+    assert!(report.rebuilt, "{report:?}");
+    assert!(dir.path().join("index.broken-1").exists());
+    assert_eq!(queue.dump().unwrap(), before);
+}
+
+#[tokio::test]
+async fn wrong_counters_are_noticed_and_the_index_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 20).await;
+    queue.close().await.unwrap();
+    let before = queue.dump().unwrap();
+    let lost = queue.reader.index.range(tree::Tree::Event, &[], &[]).next();
+    let (key, _) = lost.unwrap().unwrap();
+    let lost = vec![(tree::Tree::Event, key.to_vec(), None)];
+    queue.reader.index.apply(lost).unwrap();
+    drop(queue);
+    let (queue, report) = open(dir.path());
+    assert!(report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), before);
+}
+
+#[tokio::test]
+async fn damage_in_the_journal_is_reported_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 60).await;
+    drop(queue);
+    let path = dir.path().join("journal/0000000001.jnl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[30_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (queue, report) = open(dir.path());
+    assert_eq!(report.quarantined.len(), 1, "{report:?}");
+    assert!(report.quarantined[0].exists());
+    assert!(report.damaged_bytes > 0);
+    assert!(accept(&queue, 1000).await.0 > 0);
+}
+
+#[tokio::test]
+async fn an_event_whose_bytes_are_damaged_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let damaged = accept(&queue, 1).await;
+    let sound = accept(&queue, 2).await;
+    let path = dir.path().join("journal/0000000001.jnl");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let body = new_event(1).body;
+    let at = bytes.windows(body.len()).position(|w| w == body).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let waiting = queue.unprocessed(None, 10).await.unwrap();
+    let ids: Vec<EventId> = waiting.iter().map(|event| event.id).collect();
+    assert_eq!(ids, [sound]);
+    let (summary, _) = queue.event_detail(damaged).await.unwrap();
+    assert_eq!(summary.disposition, Disposition::Failed);
+    assert!(summary.reason.contains("damaged"), "{}", summary.reason);
+    assert_eq!(queue.stats().unprocessed, 1);
+}
+
+#[tokio::test]
+async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    fill(&queue, 200).await;
+    let unprocessed = queue.unprocessed(None, 1).await.unwrap().remove(0);
+    clock.set(start() + SignedDuration::from_hours(1));
+    let segments = || queue.reader.segments.list().unwrap();
+    let before = segments();
+    let pruned = queue.prune(clock.now()).await.unwrap();
+    assert!(pruned > 50, "{pruned}");
+    assert!(
+        segments().len() < before.len(),
+        "{before:?} {:?}",
+        segments()
+    );
+    assert!(segments()[0] > 1);
+    assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
+    fill_after(&queue).await;
+    let dump = queue.dump().unwrap();
+    queue.close().await.unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    assert!(report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), dump);
+    assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
+}
+
+async fn fill_after(queue: &LocalQueue) {
+    let id = accept(queue, 5_000).await;
+    let ignored = Processed {
+        disposition: Some(Disposition::Ignored),
+        ..Processed::default()
+    };
+    queue.settle_event(id, ignored).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_rows_are_spilled_and_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let id = accept(&queue, 1).await;
+    let facts = (0..300).map(|n| Fact::Outcome(outcome(id, OutcomeKind::Shown, n)));
+    let changes = (0..300).map(|n| change("crm-a", "one target", Change::Outcome(n)));
+    let processed = mapped(facts.collect(), changes.collect());
+    queue.settle_event(id, processed).await.unwrap();
+    assert_eq!(queue.deliveries_of(id).await.unwrap().len(), 300);
+    let claims = queue
+        .claim(&DestinationName::new("crm-a").unwrap(), 9)
+        .await
+        .unwrap();
+    assert_eq!(claims[0].outcome.as_ref().unwrap().id.ordinal, 299);
+    let before = queue.dump().unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (queue, _) = open(dir.path());
+    assert_eq!(queue.dump().unwrap(), before);
+    assert_eq!(queue.outcomes_of(id).await.unwrap().len(), 300);
+}
+
+#[tokio::test]
+async fn expired_duplicate_keys_are_removed_as_new_ones_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    for n in 0..20 {
+        accept(&queue, n).await;
+    }
+    clock.set(start() + SignedDuration::from_hours(25));
+    for n in 100..120 {
+        accept(&queue, n).await;
+    }
+    let rows = queue.reader.index.range(tree::Tree::Dedupe, &[], &[]);
+    assert_eq!(rows.count(), 20, "only those of the second round");
+    let rows = queue.reader.index.range(tree::Tree::DedupeExpiry, &[], &[]);
+    assert_eq!(rows.count(), 20);
+}
+
+#[tokio::test]
+async fn limits_answer_busy_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LocalOptions {
+        max_unprocessed: 3,
+        ..options(dir.path(), &Clock::manual(start()))
+    };
+    let (queue, _) = LocalQueue::open(options.clone()).unwrap();
+    for n in 0..3 {
+        accept(&queue, n).await;
+    }
+    let refused = queue.commit_event(new_event(9)).await;
+    assert!(matches!(refused, Err(QueueError::Busy(_))), "{refused:?}");
+    drop(queue);
+    let full = LocalOptions {
+        max_unprocessed: 100,
+        min_free_disk_bytes: u64::MAX,
+        ..options
+    };
+    let (queue, _) = LocalQueue::open(full).unwrap();
+    let refused = queue.commit_event(new_event(9)).await;
+    assert!(matches!(refused, Err(QueueError::Busy(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_one_moment_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let measured = bench::group_commit(dir.path(), 32, 640, 1000)
+        .await
+        .unwrap();
+    assert_eq!(measured.events, 640);
+    assert!(measured.syncs_per_event < 0.9, "{measured:?}");
+}
