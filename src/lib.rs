@@ -1,6 +1,7 @@
 //! outcome-bridge: signed webhooks in, normalized outcomes out, nothing lost.
 
 pub mod clock;
+pub mod connector;
 pub mod diagnostic;
 pub mod mapping;
 pub mod model;

@@ -1,0 +1,52 @@
+//! Connectors: how to talk to one product, as data.
+//!
+//! A connector is a folder (see `connectors/README.md` for the vocabulary). This module reads it,
+//! reports every mistake in it at once, and compiles it with an operator's settings into an
+//! [`Inbound`] (verify a request, answer a handshake, derive the duplicate key) or an [`Outbound`]
+//! (resolve an address, render a request, judge an answer).
+//!
+//! Everything here is pure: no network, no clock, no storage. Verification works on the raw bytes
+//! received, compares in constant time, and is the only way to a [`VerifiedRequest`].
+
+mod body;
+mod case;
+mod catalogue;
+mod field;
+mod fill;
+mod folder;
+mod handshake;
+mod inbound;
+mod manifest;
+mod outbound;
+mod outgoing;
+mod reader;
+mod redact;
+mod request;
+mod response;
+mod run;
+mod sign;
+mod tenant;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod xml;
+
+pub use body::{BodyError, BodyKind, decode_body};
+pub use case::{Case, CaseKind, InboundCase, OutboundCase};
+pub use catalogue::Catalogue;
+pub use field::{Field, Role};
+pub use inbound::{Inbound, SourceOptions};
+pub use manifest::{Connector, InboundFacts, OutboundFacts};
+pub use outbound::{
+    DestinationAnswer, Outbound, PreparedRequest, RenderError, RenderInput, Target, Transport,
+    Verdict,
+};
+pub use request::{
+    Answer, InboundRequest, Reception, Refusal, RefusalCode, RequestParts, UnsignedRequest,
+    Unverified, Verified, VerifiedRequest,
+};
+pub use run::{CaseReport, request_of, run_cases, source_of};
+pub use sign::SignError;
+pub use verify::Strength;
