@@ -2,8 +2,11 @@
 
 pub mod clock;
 pub mod connector;
+pub mod delivery;
 pub mod diagnostic;
 pub mod mapping;
+pub mod metrics;
 pub mod model;
 pub mod queue;
+pub mod store;
 pub mod truth;

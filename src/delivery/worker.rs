@@ -1,0 +1,165 @@
+//! What the dispatcher of one destination and its attempts share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::BreakerState;
+use super::client::Client;
+use super::dialect::Dialect;
+use super::gate::{Gate, Held};
+use super::options::DestinationOptions;
+use crate::clock::Clock;
+use crate::metrics::DestinationMetrics;
+use crate::model::DestinationName;
+use crate::queue::Queue;
+use crate::store::Store;
+
+/// Writes to the store are gathered by its writer: while one batch is committed the next one fills.
+const STORE_CONCURRENCY: usize = 512;
+
+/// How a destination is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DestinationState {
+    /// Its name.
+    pub name: DestinationName,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// Its circuit breaker.
+    pub breaker: BreakerState,
+    /// Set while it refuses our credentials.
+    pub held: Option<Held>,
+    /// Set while it asked to be left alone (429 or 503 with `Retry-After`).
+    pub throttled_until: Option<Timestamp>,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Delivered since start.
+    pub delivered: u64,
+    /// Attempts that failed since start, whatever for.
+    pub failed: u64,
+    /// Given up since start.
+    pub dead_letters: u64,
+}
+
+/// What carries deliveries to a destination.
+pub(super) enum Courier {
+    Http {
+        client: Client,
+        dialect: Arc<dyn Dialect>,
+    },
+    Store(Store),
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) in_flight: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+}
+
+/// One destination at work. `dispatcher` has its loop, `attempt` a single attempt.
+pub(super) struct Worker {
+    pub(super) name: DestinationName,
+    pub(super) courier: Courier,
+    pub(super) options: DestinationOptions,
+    pub(super) queue: Arc<dyn Queue>,
+    pub(super) clock: Clock,
+    /// Cancelled when a stop has reached its deadline: attempts are given up and released.
+    pub(super) abandon: CancellationToken,
+    /// Wakes the dispatcher when the gate may have opened.
+    pub(super) changed: Notify,
+    /// Free room for requests.
+    pub(super) slots: Arc<Semaphore>,
+    /// Free room for claims that are not settled yet. A request's slot is free again before its
+    /// delivery is settled, since settling waits for a disk and not for the destination.
+    pub(super) unsettled: Arc<Semaphore>,
+    pub(super) counts: Counts,
+    pub(super) metrics: DestinationMetrics,
+    gate: Mutex<Gate>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        name: DestinationName,
+        courier: Courier,
+        options: DestinationOptions,
+        queue: Arc<dyn Queue>,
+        clock: Clock,
+        abandon: CancellationToken,
+    ) -> Self {
+        let concurrency = match courier {
+            Courier::Http { .. } => options.concurrency.get().min(Semaphore::MAX_PERMITS / 8),
+            Courier::Store(_) => STORE_CONCURRENCY,
+        };
+        Self {
+            metrics: DestinationMetrics::new(&name),
+            gate: Mutex::new(Gate::new(options.breaker.clone(), options.hold_probe)),
+            slots: Arc::new(Semaphore::new(concurrency)),
+            unsettled: Arc::new(Semaphore::new((concurrency * 4).max(256))),
+            changed: Notify::new(),
+            counts: Counts::default(),
+            name,
+            courier,
+            options,
+            queue,
+            clock,
+            abandon,
+        }
+    }
+
+    pub(super) fn name(&self) -> &DestinationName {
+        &self.name
+    }
+
+    /// The gate. Held for moments only, never over an await.
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.gate().is_paused()
+    }
+
+    pub(super) fn pause(&self) {
+        self.gate().pause();
+    }
+
+    pub(super) fn resume(&self) {
+        self.gate().resume();
+        self.gate_changed(self.clock.now());
+    }
+
+    /// Shows the gate's state in the metrics and wakes the dispatcher.
+    pub(super) fn gate_changed(&self, now: Timestamp) {
+        {
+            let mut gate = self.gate();
+            let held = gate.held().is_some();
+            self.metrics.gate(gate.breaker(now).as_str(), held);
+        }
+        self.changed.notify_one();
+    }
+
+    pub(super) fn state(&self, now: Timestamp) -> DestinationState {
+        let mut gate = self.gate();
+        let breaker = gate.breaker(now);
+        // A breaker turns half-open by the passing of time alone: looking is what shows it.
+        self.metrics.gate(breaker.as_str(), gate.held().is_some());
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        DestinationState {
+            name: self.name.clone(),
+            paused: gate.is_paused(),
+            breaker,
+            held: gate.held().cloned(),
+            throttled_until: gate.throttled_until(now),
+            in_flight: read(&self.counts.in_flight),
+            delivered: read(&self.counts.delivered),
+            failed: read(&self.counts.failed),
+            dead_letters: read(&self.counts.dead_letters),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Why the store did not do what was asked. Seen by workers (as the reason of a retry), by the API
+//! and at start.
+
+use std::sync::Arc;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database failed: disk full, file unreadable, not a database.
+    #[error("the outcome store failed: {0}")]
+    Database(#[source] Arc<sqlx::Error>),
+    /// The file has a layout that this version does not know.
+    #[error(
+        "the outcome store has layout {found}, this version knows layouts up to {known}; use the newer version that wrote it"
+    )]
+    Newer {
+        /// The layout found.
+        found: i64,
+        /// The newest layout known.
+        known: i64,
+    },
+    /// A row holds something that cannot have been written by this program.
+    #[error("the outcome store holds `{text}` where {expected} should stand")]
+    Unreadable {
+        /// What stands there.
+        text: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// The store has stopped.
+    #[error("the outcome store has stopped")]
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}

@@ -1,0 +1,120 @@
+//! The built-in outcome store: calls, the current outcome of each, and a log of every change.
+//!
+//! It is a destination like any other: the queue is the source of truth, deliveries write here, and
+//! what is here could be written again. It is SQL because the questions asked of it are (how many
+//! calls were won last week); it is SQLite because a single file needs no server.
+//!
+//! # Promises
+//!
+//! - When [`Store::record`] returns, the change is committed and synced. Writes of one moment share
+//!   one transaction (`writer`): the store is fast because it commits seldom, not because it is lax.
+//! - Recording is idempotent per delivery: the same delivery again changes nothing and logs nothing.
+//! - A call is identified by the delivery's target. Its current outcome and its log always agree: both
+//!   are written in one transaction, and the log's revisions have no gaps.
+//! - Readers never wait for the writer (WAL).
+//!
+//! # Layout
+//!
+//! `calls` (one row per target), `outcomes` (at most one row per call: what holds now; no row after
+//! it was cleared), `outcome_log` (one row per change, append-only). The SQL keeps to what PostgreSQL
+//! understands too: `$1` parameters, ids as TEXT, moments as BIGINT milliseconds, amounts as BIGINT
+//! minor units beside the exact decimal text, `ON CONFLICT … DO UPDATE`.
+
+mod error;
+mod migration;
+mod query;
+mod record;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use writer::Pending;
+
+pub use error::StoreError;
+pub use query::{CallRow, CursorError, LogRow, OutcomeFilter, OutcomeRow, RowCursor, StoreCounts};
+pub use record::{Record, Recorded};
+
+/// Connections that read.
+const READERS: u32 = 3;
+/// Writes that may wait for the writer; more than that wait for room.
+const WAITING: usize = 1024;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handle to the store; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writes: mpsc::Sender<Pending>,
+    readers: SqlitePool,
+    closing: CancellationToken,
+    closed: CancellationToken,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating or upgrading it as needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when the file cannot be opened or is no database,
+    /// [`StoreError::Newer`] when a newer version of the program has written it.
+    pub async fn open(path: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let mut connection = options.clone().create_if_missing(true).connect().await?;
+        migration::migrate(&mut connection, &clock).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_lazy_with(options.read_only(true));
+        let (writes, pending) = mpsc::channel(WAITING);
+        let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+        let done = closed.clone().drop_guard();
+        let until = closing.clone();
+        tokio::spawn(async move {
+            let _done = done;
+            writer::run(connection, pending, clock, until).await;
+        });
+        Ok(Self {
+            writes,
+            readers,
+            closing,
+            closed,
+        })
+    }
+
+    /// Records what a delivery brings. Answers once it is committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written; nothing of it is there then.
+    pub async fn record(&self, record: Record) -> Result<Recorded, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.writes
+            .send(Pending { record, answer })
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        answered.await.map_err(|_closed| StoreError::Closed)?
+    }
+
+    /// Writes what was handed in, then closes the file. Every handle is of no use afterwards. Not
+    /// needed for safety: what was answered is on disk.
+    pub async fn close(&self) {
+        // Readers first: the last connection to go folds the write-ahead log into the file.
+        self.readers.close().await;
+        self.closing.cancel();
+        self.closed.cancelled().await;
+    }
+}
