@@ -1,6 +1,7 @@
 //! outcome-bridge: signed webhooks in, normalized outcomes out, nothing lost.
 
 pub mod clock;
+pub mod config;
 pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
@@ -9,4 +10,5 @@ pub mod metrics;
 pub mod model;
 pub mod queue;
 pub mod store;
+pub mod telemetry;
 pub mod truth;

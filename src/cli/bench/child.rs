@@ -1,0 +1,219 @@
+//! The processes that are measured: the bridge as `serve` runs it, and a bare handler.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::super::exit::{Exit, Failure};
+use crate::http::{Listen, StandIn, serve_stand_in};
+
+/// A child process that listens.
+pub(super) struct Child {
+    process: tokio::process::Child,
+    pub(super) inlet: SocketAddr,
+    office: SocketAddr,
+    token_file: PathBuf,
+    pub(super) secret: Vec<u8>,
+}
+
+/// Serves a handler that reads the body and answers 200, until it is killed.
+pub(super) async fn serve_bare() -> Result<Exit, Failure> {
+    let listen = Listen {
+        address: ([127, 0, 0, 1], 0).into(),
+        workers: None,
+        request_timeout: Duration::from_secs(10),
+        max_connections: 10_000,
+        shutdown_timeout: Duration::from_secs(1),
+    };
+    let listener = serve_stand_in(&listen, &StandIn::default()).map_err(Failure::of)?;
+    write_line(&listener.address.to_string());
+    std::future::pending::<()>().await;
+    Ok(Exit::Done)
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the parent reads the address from the child's output"
+)]
+fn write_line(line: &str) {
+    println!("{line}");
+}
+
+impl Child {
+    fn command(arguments: &[&str]) -> Result<tokio::process::Command, Failure> {
+        let program = std::env::current_exe().map_err(Failure::of)?;
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OUTCOME_BRIDGE")) {
+            command.env_remove(name);
+        }
+        Ok(command)
+    }
+
+    pub(super) async fn bare() -> Result<Self, Failure> {
+        let mut process = Self::command(&["bench", "--bare"])?
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Failure::of)?;
+        let output = process.stdout.take().expect("the output was piped above");
+        let mut lines = BufReader::new(output).lines();
+        let line = lines
+            .next_line()
+            .await
+            .map_err(Failure::of)?
+            .unwrap_or_default();
+        let inlet: SocketAddr = line.parse().map_err(Failure::of)?;
+        Ok(Self {
+            process,
+            inlet,
+            office: inlet,
+            token_file: PathBuf::new(),
+            secret: vec![7; 24],
+        })
+    }
+
+    /// The bridge with one signed source and, if given, one instant destination.
+    pub(super) async fn bridge(
+        home: &Path,
+        name: &str,
+        destination: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
+        let secret = vec![7u8; 24];
+        let home = home.join(name);
+        let config = home.join("config");
+        std::fs::create_dir_all(&config).map_err(Failure::of)?;
+        let ports = [free_port()?, free_port()?];
+        std::fs::write(
+            config.join("outcome-bridge.toml"),
+            text(&home.join("data"), ports, &secret, destination),
+        )
+        .map_err(Failure::of)?;
+        let log = std::fs::File::create(home.join("log")).map_err(Failure::of)?;
+        let process = Self::command(&["serve", "--config", &config.display().to_string()])?
+            .stdout(log.try_clone().map_err(Failure::of)?)
+            .stderr(log)
+            .spawn()
+            .map_err(Failure::of)?;
+        let child = Self {
+            process,
+            inlet: ([127, 0, 0, 1], ports[0]).into(),
+            office: ([127, 0, 0, 1], ports[1]).into(),
+            token_file: home.join("data/admin-token"),
+            secret,
+        };
+        child.ready().await.map_err(|failure| {
+            let log = std::fs::read_to_string(home.join("log")).unwrap_or_default();
+            Failure::Failed(format!("{failure}\n{log}"))
+        })?;
+        Ok(child)
+    }
+
+    async fn ready(&self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            match self.stats().await {
+                Ok(_) => return Ok(()),
+                Err(failure) if begun.elapsed() > Duration::from_secs(30) => return Err(failure),
+                Err(_not_yet) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// The bridge's own numbers.
+    pub(super) async fn stats(&self) -> Result<Value, Failure> {
+        let token = std::fs::read_to_string(&self.token_file).map_err(Failure::of)?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(Failure::of)?;
+        let answer = http
+            .get(format!("http://{}/admin/v1/stats", self.office))
+            .bearer_auth(token)
+            .send()
+            .await
+            .map_err(Failure::of)?;
+        answer.json().await.map_err(Failure::of)
+    }
+
+    /// Waits until every event is processed.
+    pub(super) async fn drained(&self, patience: Duration) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while self.stats().await?["queue"]["unprocessed"].as_u64() != Some(0) {
+            if begun.elapsed() > patience {
+                return Err(Failure::Failed(
+                    "the processor fell behind and did not catch up".to_owned(),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The most memory that it ever had resident, in MB.
+    pub(super) fn peak_resident_mb(&self) -> Result<f64, Failure> {
+        let id = self
+            .process
+            .id()
+            .ok_or_else(|| Failure::Failed("the bridge has ended".to_owned()))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).map_err(Failure::of)?;
+        let kilobytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
+            .ok_or_else(|| {
+                Failure::Failed("this system does not tell resident memory".to_owned())
+            })?;
+        Ok((kilobytes / 1024.0).round())
+    }
+
+    /// Stops it as an operator would, and waits.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        if let Some(id) = self
+            .process
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+        {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)
+                .map_err(Failure::of)?;
+        }
+        let ended = self.process.wait().await.map_err(Failure::of)?;
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(Failure::Failed(format!("the bridge ended with {ended}")))
+        }
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(Failure::of)?;
+    Ok(listener.local_addr().map_err(Failure::of)?.port())
+}
+
+fn text(data: &Path, ports: [u16; 2], secret: &[u8], destination: Option<SocketAddr>) -> String {
+    let [inlet, office] = ports;
+    let secret = STANDARD.encode(secret);
+    let data = data.display();
+    let destination = destination
+        .map(|address| {
+            format!(
+                "\n[destinations.instant]\nconnector = \"webhook\"\nurl = \"http://{address}/instant\"\n\
+                 signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = 64\n"
+            )
+        })
+        .unwrap_or_default();
+    format!(
+        "[server]\nbind = \"127.0.0.1:{inlet}\"\n\n[admin]\nbind = \"127.0.0.1:{office}\"\n\n\
+         [storage]\ndir = \"{data}\"\nmax_unprocessed = 10000000\n\n[store]\nenabled = false\n\n\
+         [sources.bench]\nconnector = \"standard-webhooks\"\nsigning_secret = \"whsec_{secret}\"\n{destination}"
+    )
+}

@@ -1,0 +1,176 @@
+//! `bench`: what this machine can do, and what the bridge makes of it, in one run.
+//!
+//! Every row uses the same load generator, the same bodies and the same machine. The bridge runs as a
+//! process of its own, as `serve` runs it, with its default logging to a file; the generator and the
+//! instant destination run here. `limit = 1 / (1/bare + 1/engine)` is what the machine could do if the
+//! bridge added nothing to an HTTP server and a durable log.
+
+mod child;
+mod load;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::terminal::Output;
+use crate::queue::local::baseline;
+
+use child::Child;
+use load::{Measured, Work};
+
+/// Measure this machine and what the bridge makes of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Bench {
+    /// Seconds for each row.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Connections, one row each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    connections: Vec<usize>,
+    /// Bytes of each event's body.
+    #[arg(long, default_value_t = 1450)]
+    body_bytes: usize,
+    /// Where the benchmark's data goes; a directory on the disk that matters.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<std::path::PathBuf>,
+    /// Serve a bare handler and nothing else. Used by the benchmark itself.
+    #[arg(long, hide = true)]
+    bare: bool,
+}
+
+impl Bench {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
+        if self.bare {
+            return child::serve_bare().await;
+        }
+        if cfg!(debug_assertions) {
+            output.note("this is a debug build: the figures say little. Use `cargo run --release -- bench`.");
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("outcome-bridge-bench-");
+        let home = match &self.dir {
+            Some(dir) => builder.tempdir_in(dir),
+            None => builder.tempdir(),
+        }
+        .map_err(Failure::of)?;
+        let span = Duration::from_secs_f64(self.seconds.clamp(0.2, 600.0));
+        let mut rows = Rows::default();
+
+        output.note("raw disk and engine …");
+        let raw = baseline::sync(home.path(), Duration::from_secs(1)).map_err(Failure::of)?;
+        for &connections in &self.connections {
+            let dir = home.path().join(format!("engine-{connections}"));
+            let figures = baseline::engine(&dir, connections, self.body_bytes, span)
+                .await
+                .map_err(Failure::of)?;
+            rows.push("engine", connections, Measured::from(figures));
+        }
+
+        output.note("bare handler …");
+        let bare = Child::bare().await?;
+        for &connections in &self.connections {
+            let work = Work::new(bare.inlet, &bare.secret, self.body_bytes);
+            rows.push(
+                "bare",
+                connections,
+                load::run(&work, connections, span).await?,
+            );
+        }
+        drop(bare);
+
+        output.note("accepting …");
+        let bridge = Child::bridge(home.path(), "accept", None).await?;
+        let mut syncs = Value::Null;
+        for &connections in &self.connections {
+            let before = bridge.stats().await?;
+            let work = Work::new(bridge.inlet, &bridge.secret, self.body_bytes);
+            rows.push(
+                "accepted",
+                connections,
+                load::run(&work, connections, span).await?,
+            );
+            let after = bridge.stats().await?;
+            syncs = ratio(&before, &after);
+            bridge.drained(Duration::from_secs(120)).await?;
+        }
+        let accept_memory = bridge.peak_resident_mb()?;
+        bridge.stop().await?;
+
+        output.note("delivering …");
+        let delivered = self.deliver(home.path(), span).await?;
+
+        let document = report::document(&rows, &raw, &delivered, &syncs, accept_memory);
+        if output.is_json() {
+            output.json(&document);
+        } else {
+            report::print(output, &document, &self.connections);
+        }
+        Ok(Exit::Done)
+    }
+
+    /// End to end into an instant destination: throughput, then latency when idle.
+    async fn deliver(&self, home: &std::path::Path, span: Duration) -> Result<Value, Failure> {
+        let destination = load::Destination::start().map_err(Failure::of)?;
+        let bridge = Child::bridge(home, "deliver", Some(destination.address)).await?;
+        let work = Work::new(bridge.inlet, &bridge.secret, self.body_bytes);
+        let idle = destination.idle_latency(&work, 30).await?;
+
+        destination.reset();
+        let begun = Instant::now();
+        let connections = self.connections.iter().copied().max().unwrap_or(1);
+        let sent = load::run(&work, connections, span).await?;
+        let loaded = destination
+            .wait_for(sent.count, Duration::from_secs(300))
+            .await?;
+        let took = begun.elapsed();
+        let memory = bridge.peak_resident_mb()?;
+        bridge.stop().await?;
+        Ok(json!({
+            "per_s": (sent.count as f64 / took.as_secs_f64()).round(),
+            "accepted_per_s": sent.per_second().round(),
+            "idle_ms": idle,
+            "loaded_p99_ms": loaded,
+            "resident_mb": memory,
+        }))
+    }
+}
+
+/// Figures by row and number of connections.
+#[derive(Default)]
+pub(super) struct Rows(Vec<(&'static str, usize, Measured)>);
+
+impl Rows {
+    fn push(&mut self, row: &'static str, connections: usize, measured: Measured) {
+        self.0.push((row, connections, measured));
+    }
+
+    fn get(&self, row: &str, connections: usize) -> Option<&Measured> {
+        self.0
+            .iter()
+            .find(|(name, c, _)| *name == row && *c == connections)
+            .map(|(.., m)| m)
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.0.iter().map(|(_, c, _)| *c).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Syncs of the journal per committed request, between two looks.
+fn ratio(before: &Value, after: &Value) -> Value {
+    let grown = |key: &str| {
+        let of = |stats: &Value| stats["queue"][key].as_f64().unwrap_or(0.0);
+        of(after) - of(before)
+    };
+    let events = grown("events");
+    if events > 0.0 {
+        json!(grown("syncs") / events)
+    } else {
+        Value::Null
+    }
+}

@@ -1,0 +1,89 @@
+//! `check`: everything `serve` would load, and nothing else.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+use super::terminal::Output;
+use crate::config::Env;
+use crate::mapping::TestResult;
+use crate::setup::{Blueprint, Loaded};
+
+/// Load everything `serve` would load and report every mistake.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Treat warnings as mistakes.
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+impl Check {
+    pub(super) fn run(self, output: &Output) -> Result<Exit, Failure> {
+        let Loaded {
+            blueprint,
+            warnings,
+            files,
+        } = Blueprint::load(&self.config.config, &Env::system()).map_err(Failure::Mistakes)?;
+        let failed = run_tests(&blueprint);
+        if self.deny_warnings && !warnings.is_empty() {
+            return Err(Failure::Mistakes(warnings));
+        }
+        if output.is_json() {
+            output.json(&json!({
+                "ok": failed.is_empty(),
+                "sources": blueprint.sources.keys().collect::<Vec<_>>(),
+                "destinations": blueprint.destinations.keys().collect::<Vec<_>>(),
+                "files": files,
+                "warnings": crate::diagnostic::to_json(&warnings),
+                "failed_tests": failed,
+            }));
+        } else {
+            output.diagnostics(&warnings);
+            for file in &files {
+                output.note(&format!("read {}", file.display()));
+            }
+            for failure in &failed {
+                output.note(failure);
+            }
+            output.line(&format!(
+                "{} sources, {} destinations, {} warnings, {} failed mapping tests",
+                blueprint.sources.len(),
+                blueprint.destinations.len(),
+                warnings.len(),
+                failed.len()
+            ));
+        }
+        Ok(if failed.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Mistakes
+        })
+    }
+}
+
+/// Runs the `[[test]]`s of every mapping in use; answers what failed.
+fn run_tests(blueprint: &Blueprint) -> Vec<String> {
+    let mut failed = Vec::new();
+    for source in blueprint.sources.values() {
+        let rules = source.rules();
+        let dir = rules
+            .file
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("."));
+        for TestResult { name, failures, .. } in rules.ruleset.run_tests(dir) {
+            if !failures.is_empty() {
+                let difference = failures.join("; ");
+                failed.push(format!(
+                    "source `{}`, test \"{name}\": {difference}",
+                    source.name
+                ));
+            }
+        }
+    }
+    failed
+}

@@ -1,0 +1,240 @@
+//! `events`: list, show, explain, replay.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::client::Server;
+use super::exit::{Exit, Failure};
+use super::story;
+use super::terminal::Output;
+
+/// Events of a running bridge.
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// List events, newest first.
+    List {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        filter: Filter,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one event's summary, outcomes and deliveries.
+    Show {
+        #[command(flatten)]
+        server: Server,
+        /// The event's id, evt_….
+        id: String,
+        /// Save the event as it was stored into this file, for `outcome-bridge map`.
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
+    },
+    /// Tell one event's whole story: every rule asked, every value set, every attempt.
+    Explain {
+        #[command(flatten)]
+        server: Server,
+        /// The event's id, evt_….
+        id: String,
+    },
+    /// Run stored events through the rules that hold now.
+    Replay {
+        #[command(flatten)]
+        server: Server,
+        /// The events' ids.
+        ids: Vec<String>,
+        #[command(flatten)]
+        filter: Filter,
+        /// Only tell how many there are.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Which events.
+#[derive(Debug, clap::Args)]
+pub(super) struct Filter {
+    /// Only of this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only those that ended so: accepted, mapped, ignored, waiting, unmatched, failed.
+    #[arg(long)]
+    disposition: Option<String>,
+    /// Only of this event type.
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only those received since: 2h, 3days, or 2026-05-06T16:10:00Z.
+    #[arg(long)]
+    since: Option<String>,
+    /// Only those received before.
+    #[arg(long)]
+    until: Option<String>,
+}
+
+impl Filter {
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let of = |value: &Option<String>| value.clone().unwrap_or_default();
+        vec![
+            ("source", of(&self.source)),
+            ("disposition", of(&self.disposition)),
+            ("type", of(&self.event_type)),
+            ("since", of(&self.since)),
+            ("until", of(&self.until)),
+        ]
+    }
+
+    /// The filter as a query string; empty when nothing is asked for.
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(
+            self.pairs()
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty()),
+        );
+        query.finish()
+    }
+}
+
+impl Events {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
+        match self {
+            Self::List {
+                server,
+                filter,
+                limit,
+            } => {
+                let mut query = filter.pairs();
+                query.push(("limit", limit.to_string()));
+                let page = server.connect()?.get("/admin/v1/events", &query).await?;
+                list(output, &page);
+            }
+            Self::Show { server, id, save } => show(output, &server, &id, save).await?,
+            Self::Explain { server, id } => {
+                let story = fetch(&server, &id).await?;
+                if output.is_json() {
+                    output.json(&story);
+                } else {
+                    output.text(&story::tell(&story));
+                }
+            }
+            Self::Replay {
+                server,
+                ids,
+                filter,
+                dry_run,
+            } => {
+                replay(output, &server, ids, &filter, dry_run).await?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn list(output: &Output, page: &Value) {
+    if output.is_json() {
+        return output.json(page);
+    }
+    let rows = page["items"].as_array().into_iter().flatten().map(|event| {
+        [
+            "id",
+            "received_at",
+            "source",
+            "event_type",
+            "disposition",
+            "reason",
+        ]
+        .map(|key| Output::cell(&event[key]))
+        .to_vec()
+    });
+    output.table(
+        &["id", "received", "source", "type", "disposition", "reason"],
+        rows,
+    );
+    if !page["next"].is_null() {
+        output.note(
+            "there are more; narrow with --since, --source or --disposition, or raise --limit",
+        );
+    }
+}
+
+async fn fetch(server: &Server, id: &str) -> Result<Value, Failure> {
+    server
+        .connect()?
+        .get(&format!("/admin/v1/events/{}", segment(id)), &[])
+        .await
+}
+
+/// One segment of a path: an id typed by a person must not reach another route.
+pub(super) fn segment(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+async fn show(
+    output: &Output,
+    server: &Server,
+    id: &str,
+    save: Option<PathBuf>,
+) -> Result<(), Failure> {
+    if let Some(file) = save {
+        let path = format!("/admin/v1/events/{}/raw", segment(id));
+        let document = server.connect()?.get(&path, &[]).await?;
+        let text = serde_json::to_string_pretty(&document).map_err(Failure::of)?;
+        std::fs::write(&file, text).map_err(|error| {
+            Failure::Failed(format!("{} cannot be written: {error}", file.display()))
+        })?;
+        output.note(&format!("saved to {}", file.display()));
+        return Ok(());
+    }
+    let story = fetch(server, id).await?;
+    if output.is_json() {
+        output.json(&story);
+    } else {
+        output.text(&story::summary(&story));
+    }
+    Ok(())
+}
+
+async fn replay(
+    output: &Output,
+    server: &Server,
+    ids: Vec<String>,
+    filter: &Filter,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let query = filter.query();
+    let body = match (ids.is_empty(), query.is_empty()) {
+        (false, true) => json!({ "ids": ids, "dry_run": dry_run }),
+        (true, false) => json!({ "filter": query, "dry_run": dry_run }),
+        (true, true) => {
+            return Err(Failure::Usage(
+                "name events by their ids, or by a filter such as --since 2h".into(),
+            ));
+        }
+        (false, false) => {
+            return Err(Failure::Usage(
+                "give either ids or a filter, not both".into(),
+            ));
+        }
+    };
+    let answer = server
+        .connect()?
+        .post("/admin/v1/events/replay", &body)
+        .await?;
+    if output.is_json() {
+        output.json(&answer);
+    } else if dry_run {
+        output.line(&format!(
+            "{} events would be replayed",
+            Output::cell(&answer["events"])
+        ));
+    } else {
+        output.line(&format!(
+            "{} events are being replayed",
+            Output::cell(&answer["replayed"])
+        ));
+    }
+    Ok(())
+}

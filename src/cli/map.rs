@@ -1,0 +1,201 @@
+//! `map`: what a source's rules make of a saved event. Nothing is stored or sent.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+use super::terminal::Output;
+use crate::clock::Clock;
+use crate::config::Env;
+use crate::http::EventDocument;
+use crate::mapping::{Personal, Trace};
+use crate::model::{EventId, Fact, SourceName};
+use crate::processing::Processor;
+use crate::queue::{Processed, StoredEvent};
+use crate::setup::{Blueprint, Loaded};
+
+/// Run a source's rules over a saved event.
+#[derive(Debug, clap::Args)]
+pub(super) struct Map {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The source whose rules are asked.
+    #[arg(long)]
+    source: SourceName,
+    /// Tell every rule asked, every row, every value.
+    #[arg(long)]
+    explain: bool,
+    /// A header of the request, as `name: value`; may be given several times.
+    #[arg(long, value_name = "HEADER")]
+    header: Vec<String>,
+    /// The query string of the request.
+    #[arg(long, default_value = "")]
+    query: String,
+    /// A body, or an event saved by `events show ID --save FILE`; `-` reads standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Map {
+    pub(super) fn run(self, output: &Output) -> Result<Exit, Failure> {
+        let Loaded {
+            blueprint,
+            warnings,
+            ..
+        } = Blueprint::load(&self.config.config, &Env::system()).map_err(Failure::Mistakes)?;
+        output.diagnostics(&warnings);
+        if !blueprint.sources.contains_key(self.source.as_str()) {
+            let known: Vec<_> = blueprint.sources.keys().map(SourceName::as_str).collect();
+            return Err(Failure::Usage(format!(
+                "there is no source `{}` in the configuration (known: {})",
+                self.source,
+                known.join(", ")
+            )));
+        }
+        let event = self.event()?;
+        let processor = Processor::new(blueprint.sources, blueprint.routes);
+        let processed = processor.process(&event);
+        if output.is_json() {
+            output.json(&as_json(&processed, self.explain));
+        } else {
+            output.text(&as_text(&processed, self.explain));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn event(&self) -> Result<StoredEvent, Failure> {
+        let bytes = read(&self.file)?;
+        let mut headers = Vec::new();
+        for header in &self.header {
+            let (name, value) = header.split_once(':').ok_or_else(|| {
+                Failure::Usage(format!("`{header}` is no header; write `name: value`"))
+            })?;
+            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        if let Some(document) = saved(&bytes) {
+            return stored(self.source.clone(), document, headers);
+        }
+        let now = Clock::system().now();
+        Ok(StoredEvent {
+            id: EventId::first_at(Clock::system().now_millis()),
+            source: self.source.clone(),
+            received_at: now,
+            event_type: None,
+            headers,
+            query: self.query.clone(),
+            body: bytes.into(),
+        })
+    }
+}
+
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        std::fs::read(file).map(|content| bytes = content)
+    };
+    read.map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", file.display())))?;
+    Ok(bytes)
+}
+
+/// The document that `events show --save` writes, if it is one.
+fn saved(bytes: &[u8]) -> Option<EventDocument> {
+    serde_json::from_slice::<EventDocument>(bytes)
+        .ok()
+        .filter(|document| document.format == EventDocument::FORMAT)
+}
+
+fn stored(
+    source: SourceName,
+    document: EventDocument,
+    mut headers: Vec<(String, String)>,
+) -> Result<StoredEvent, Failure> {
+    headers.extend(document.headers.iter().cloned());
+    Ok(StoredEvent {
+        id: document.id,
+        source,
+        received_at: document.received_at,
+        event_type: None,
+        headers,
+        query: document.query.clone(),
+        body: Bytes::from(document.into_body().map_err(Failure::of)?),
+    })
+}
+
+fn as_json(processed: &Processed, explain: bool) -> Value {
+    let mut value = json!({
+        "disposition": processed.disposition,
+        "reason": processed.reason,
+        "facts": processed.facts,
+        "routing": processed.trace["routing"],
+    });
+    if explain {
+        value["trace"] = processed.trace["rules"].clone();
+    }
+    value
+}
+
+fn as_text(processed: &Processed, explain: bool) -> String {
+    let mut text = String::new();
+    if explain && let Ok(trace) = serde_json::from_value::<Trace>(processed.trace["rules"].clone())
+    {
+        text.push_str(&trace.to_text(Personal::Shown));
+        text.push('\n');
+    }
+    let word = processed
+        .disposition
+        .map_or("-", crate::model::Disposition::as_str);
+    text.push_str(&format!("{word}: {}\n", processed.reason));
+    for fact in &processed.facts {
+        text.push_str(&format!("  {}\n", tell(fact)));
+    }
+    for routed in processed.trace["routing"].as_array().into_iter().flatten() {
+        let target = routed["target"].as_str().map_or_else(
+            || format!("no address: {}", Output::cell(&routed["unresolved"])),
+            str::to_owned,
+        );
+        text.push_str(&format!(
+            "  → {} {target}\n",
+            Output::cell(&routed["destination"])
+        ));
+    }
+    text
+}
+
+/// A fact in one line.
+fn tell(fact: &Fact) -> String {
+    match fact {
+        Fact::Outcome(outcome) => {
+            let worth = outcome
+                .value
+                .as_ref()
+                .map(|v| format!(" worth {v}"))
+                .unwrap_or_default();
+            format!(
+                "{}{worth} at {} (rule {})",
+                outcome.kind, outcome.occurred_at, outcome.rule
+            )
+        }
+        Fact::Retraction(retraction) => {
+            format!(
+                "takes back {} up to {} (rule {})",
+                retraction.kind, retraction.occurred_at, retraction.rule
+            )
+        }
+        Fact::Appointment(fact) => format!(
+            "appointment {:?} at {} (rule {})",
+            fact.change, fact.occurred_at, fact.rule
+        )
+        .to_lowercase(),
+        Fact::Call(fact) => format!(
+            "call {:?} at {} (rule {})",
+            fact.change, fact.occurred_at, fact.rule
+        )
+        .to_lowercase(),
+    }
+}

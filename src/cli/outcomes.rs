@@ -1,0 +1,77 @@
+//! `outcomes list`: calls with their current outcome, in the built-in store.
+
+use clap::Subcommand;
+
+use super::client::Server;
+use super::exit::{Exit, Failure};
+use super::terminal::Output;
+
+/// Calls with their current outcome.
+#[derive(Debug, Subcommand)]
+pub(super) enum Outcomes {
+    /// List them, newest first.
+    List {
+        #[command(flatten)]
+        server: Server,
+        /// Only of this kind: shown, no_show, closed, lost, follow_up.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only of this call.
+        #[arg(long)]
+        call: Option<String>,
+        /// Only from this source.
+        #[arg(long)]
+        source: Option<String>,
+        /// Only those that occurred since: 2h, 3days, or 2026-05-06T16:10:00Z.
+        #[arg(long)]
+        since: Option<String>,
+        /// Only those that occurred before.
+        #[arg(long)]
+        until: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+}
+
+impl Outcomes {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
+        let Self::List {
+            server,
+            kind,
+            call,
+            source,
+            since,
+            until,
+            limit,
+        } = self;
+        let query = [
+            ("kind", kind.unwrap_or_default()),
+            ("call", call.unwrap_or_default()),
+            ("source", source.unwrap_or_default()),
+            ("since", since.unwrap_or_default()),
+            ("until", until.unwrap_or_default()),
+            ("limit", limit.to_string()),
+        ];
+        let page = server.connect()?.get("/admin/v1/outcomes", &query).await?;
+        if output.is_json() {
+            output.json(&page);
+            return Ok(Exit::Done);
+        }
+        let columns = [
+            "call",
+            "kind",
+            "value",
+            "currency",
+            "occurred_at",
+            "source",
+            "rule",
+        ];
+        let rows = page["items"].as_array().into_iter().flatten();
+        output.table(
+            &columns,
+            rows.map(|row| columns.map(|key| Output::cell(&row[key])).to_vec()),
+        );
+        Ok(Exit::Done)
+    }
+}

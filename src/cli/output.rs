@@ -1,0 +1,303 @@
+//! What commands print: data on standard output, as a table for people or JSON for scripts; everything
+//! else on standard error. Colours and progress bars appear on a terminal only.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// The most characters of a cell; JSON has the whole value.
+const LONGEST_CELL: usize = 72;
+
+/// The form of data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For scripts: one JSON value, stable and documented.
+    Json,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Text, to the left.
+    Text(&'static str),
+    /// Numbers, to the right.
+    Number(&'static str),
+}
+
+impl Format {
+    /// What the flag `--json` asks for.
+    pub fn from_flag(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
+
+    /// Prints `items`: as JSON what they serialise to, as a table what `row` makes of each.
+    ///
+    /// # Errors
+    /// When standard output cannot be written. That its reader went away is none.
+    pub fn print<T: Serialize>(
+        self,
+        items: &[T],
+        columns: &[Column],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Json => print_json(&items),
+            Self::Table => print(&table(columns, items.iter().map(row))),
+        }
+    }
+}
+
+/// A table with a heading: columns two blanks apart, no frame, so that other tools can cut it.
+pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(
+        columns
+            .iter()
+            .map(|column| cell(*column, &column.name().to_uppercase())),
+    );
+    for row in rows {
+        let cells = columns
+            .iter()
+            .zip(&row)
+            .map(|(column, text)| cell(*column, text));
+        table.add_row(cells);
+    }
+    let last = columns.len().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { 2 }));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Number(name) => name,
+        }
+    }
+}
+
+fn cell(column: Column, text: &str) -> Cell {
+    let cell = Cell::new(shorten(&plain(text)));
+    match column {
+        Column::Text(_) => cell,
+        Column::Number(_) => cell.set_alignment(CellAlignment::Right),
+    }
+}
+
+/// `text` without characters that a terminal would obey. Names and reasons come from vendors, and an
+/// escape sequence among them could rewrite what is on the screen.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' | '\r' => plain.push(' '),
+            c if is_obeyed(c) => plain.push(char::REPLACEMENT_CHARACTER),
+            c => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// Control characters, and those that turn the direction of writing around.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_CELL) {
+        Some(_) => text.chars().take(LONGEST_CELL - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// Prints `value` as JSON, indented, on standard output.
+///
+/// # Errors
+/// When standard output cannot be written. That its reader went away is none.
+pub fn print_json<T: Serialize>(value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Prints `text` on standard output.
+///
+/// # Errors
+/// When standard output cannot be written. That its reader went away, as in `… | head`, is none.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Tells people something, on standard error. If even that cannot be written nobody is there to tell.
+pub fn tell(text: &str) {
+    let _nobody_is_there = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Colours, used for words that also say it: never colour alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Palette {
+    on: bool,
+}
+
+impl Palette {
+    /// Colours for standard output: on a terminal, unless `NO_COLOR` is set.
+    pub fn for_stdout() -> Self {
+        Self::on(io::stdout().is_terminal() && !is_unwanted())
+    }
+
+    /// Colours for standard error: on a terminal, unless `NO_COLOR` is set.
+    pub fn for_stderr() -> Self {
+        Self::on(io::stderr().is_terminal() && !is_unwanted())
+    }
+
+    /// Colours, or none.
+    pub const fn on(on: bool) -> Self {
+        Self { on }
+    }
+
+    /// What went well: green.
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// What somebody should look at: yellow.
+    pub fn doubtful(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// What went wrong: red.
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    /// What matters most: bold.
+    pub fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// What matters least: faint.
+    pub fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.on {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn is_unwanted() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// A progress bar on standard error, or a spinner when the total is not known; invisible off a terminal.
+/// `what` is being done, e.g. "redriving".
+pub fn progress(what: &'static str, total: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => (
+            ProgressBar::new(total),
+            "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} eta {eta}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {msg} {human_pos} {elapsed}",
+        ),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar.with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_table_is_columns_two_blanks_apart() {
+        let columns = [
+            Column::Text("source"),
+            Column::Number("events"),
+            Column::Text("last"),
+        ];
+        let rows = [
+            vec!["hubspot".to_owned(), "12".to_owned(), "now".to_owned()],
+            vec!["cal".to_owned(), "3 400".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(&columns, rows),
+            "SOURCE   EVENTS  LAST\nhubspot      12  now\ncal       3 400\n"
+        );
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_heading() {
+        assert_eq!(table(&[Column::Text("id")], []), "ID\n");
+    }
+
+    #[test]
+    fn long_cells_are_shortened() {
+        let text = table(&[Column::Text("x")], [vec!["é".repeat(100)]]);
+        assert!(text.ends_with("é…\n"));
+        assert_eq!(text.lines().last().unwrap().chars().count(), LONGEST_CELL);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_taken_out() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d"), "a\u{fffd}[2Jb c\u{fffd}d");
+    }
+
+    #[test]
+    fn colours_can_be_off() {
+        assert_eq!(Palette::on(false).bad("failed"), "failed");
+        assert_eq!(Palette::on(true).bad("failed"), "\u{1b}[31mfailed\u{1b}[0m");
+    }
+
+    #[test]
+    fn progress_is_invisible_off_a_terminal() {
+        if !io::stderr().is_terminal() {
+            assert!(progress("redriving", Some(3)).is_hidden());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_stays_one_line_whatever_is_in_it(text: String) {
+            let table = table(&[Column::Text("a"), Column::Text("b")], [vec![text, "end".to_owned()]]);
+            prop_assert_eq!(table.lines().count(), 2);
+        }
+    }
+}

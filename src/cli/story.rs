@@ -1,0 +1,159 @@
+//! An event's story in words, in the order in which it happened.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::mapping::{Personal, Trace};
+
+/// Summary, outcomes and deliveries.
+pub(super) fn summary(story: &Value) -> String {
+    let mut text = String::new();
+    head(&mut text, &story["event"]);
+    outcomes(&mut text, story);
+    deliveries(&mut text, story, false);
+    text
+}
+
+/// Everything: every rule asked, every value set, where each fact went, every attempt.
+pub(super) fn tell(story: &Value) -> String {
+    let mut text = String::new();
+    head(&mut text, &story["event"]);
+    rules(&mut text, &story["trace"]);
+    outcomes(&mut text, story);
+    routing(&mut text, &story["trace"]["routing"]);
+    deliveries(&mut text, story, true);
+    text
+}
+
+// Writing into a String cannot fail.
+macro_rules! say {
+    ($text:expr, $($arg:tt)*) => {{ let _infallible = writeln!($text, $($arg)*); }};
+}
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn head(text: &mut String, event: &Value) {
+    say!(text, "event       {}", word(&event["id"]));
+    say!(
+        text,
+        "received    {} by source `{}`",
+        word(&event["received_at"]),
+        word(&event["source"])
+    );
+    say!(text, "type        {}", word(&event["event_type"]));
+    say!(
+        text,
+        "became      {}: {}",
+        word(&event["disposition"]),
+        word(&event["reason"])
+    );
+    if event["duplicates"].as_u64().unwrap_or(0) > 0 {
+        say!(
+            text,
+            "repeats     came {} more times; they changed nothing",
+            word(&event["duplicates"])
+        );
+    }
+}
+
+fn rules(text: &mut String, trace: &Value) {
+    if let Some(reason) = trace["failed"].as_str() {
+        say!(text, "\nrules       not asked: {reason}");
+    }
+    // A trace written by another version may not be readable by this one: then it is shown as it is.
+    match serde_json::from_value::<Trace>(trace["rules"].clone()) {
+        Ok(read) => say!(text, "\n{}", read.to_text(Personal::Shown)),
+        Err(_other_version) if trace["rules"].is_null() => {}
+        Err(_other_version) => say!(text, "\n{}", trace["rules"]),
+    }
+}
+
+fn outcomes(text: &mut String, story: &Value) {
+    for outcome in items(&story["outcomes"]) {
+        let value = &outcome["value"];
+        let worth = match value["amount"].as_str() {
+            Some(amount) => format!(" worth {amount} {}", word(&value["currency"])),
+            None => String::new(),
+        };
+        say!(
+            text,
+            "\noutcome     {} {}{worth}, {} at {}, by rule `{}`",
+            word(&outcome["id"]),
+            word(&outcome["kind"]),
+            word(&outcome["basis"]),
+            word(&outcome["occurred_at"]),
+            word(&outcome["rule"]),
+        );
+    }
+}
+
+fn routing(text: &mut String, routing: &Value) {
+    for routed in items(routing) {
+        let taken = if routed["retract"] == true {
+            "takes back"
+        } else {
+            "brings"
+        };
+        match routed["target"].as_str() {
+            Some(target) => say!(
+                text,
+                "route       {taken} {} to `{}`, addressed by {} as {target}",
+                word(&routed["kind"]),
+                word(&routed["destination"]),
+                word(&routed["matcher"]),
+            ),
+            None => say!(
+                text,
+                "route       {} has no address at `{}`: {}",
+                word(&routed["kind"]),
+                word(&routed["destination"]),
+                word(&routed["unresolved"]),
+            ),
+        }
+    }
+}
+
+fn deliveries(text: &mut String, story: &Value, attempts: bool) {
+    for delivery in items(&story["deliveries"]) {
+        say!(
+            text,
+            "\ndelivery    {} to `{}` {}: {}{}",
+            word(&delivery["id"]),
+            word(&delivery["destination"]),
+            word(&delivery["target"]),
+            word(&delivery["state"]),
+            delivery["reason"]
+                .as_str()
+                .filter(|r| !r.is_empty())
+                .map(|r| format!(", {r}"))
+                .unwrap_or_default(),
+        );
+        if !attempts {
+            continue;
+        }
+        for attempt in items(&delivery["history"]) {
+            say!(
+                text,
+                "  attempt {}  {}  {} → {} in {} ms: {}, {}",
+                word(&attempt["number"]),
+                word(&attempt["started_at"]),
+                word(&attempt["request"]),
+                word(&attempt["status"]),
+                word(&attempt["duration_ms"]),
+                word(&attempt["verdict"]),
+                word(&attempt["reason"]),
+            );
+        }
+    }
+}

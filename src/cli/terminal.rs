@@ -1,0 +1,98 @@
+//! How commands speak: one value that knows whether people or scripts read, and never fails a command
+//! because nobody reads any more.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::output::{self, Column, Format};
+use crate::diagnostic::{self, Diagnostic, Style};
+
+/// Where a command's words go.
+pub(super) struct Output {
+    format: Format,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            format: Format::from_flag(json),
+        }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints JSON as data.
+    pub(super) fn json<T: Serialize>(&self, value: &T) {
+        report(output::print_json(value));
+    }
+
+    /// Prints text as data.
+    pub(super) fn text(&self, text: &str) {
+        report(output::print(text));
+    }
+
+    /// Prints one line as data.
+    pub(super) fn line(&self, line: &str) {
+        report(output::print(&format!("{line}\n")));
+    }
+
+    /// Prints a table as data.
+    pub(super) fn table(
+        &self,
+        columns: &[&'static str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) {
+        let columns: Vec<Column> = columns.iter().copied().map(Column::Text).collect();
+        report(output::print(&output::table(&columns, rows)));
+    }
+
+    /// Tells people something beside the data.
+    pub(super) fn note(&self, text: &str) {
+        output::tell(text);
+    }
+
+    /// Tells people what went wrong.
+    pub(super) fn fail(&self, message: &str) -> Exit {
+        output::tell(&format!("error: {message}"));
+        Exit::Failed
+    }
+
+    /// Shows mistakes and warnings: drawn on a terminal, in words off it, as JSON with `--json`.
+    pub(super) fn diagnostics(&self, found: &[Diagnostic]) {
+        if found.is_empty() {
+            return;
+        }
+        if self.is_json()
+            && found
+                .iter()
+                .any(|d| d.severity == diagnostic::Severity::Error)
+        {
+            return self.json(
+                &serde_json::json!({ "ok": false, "diagnostics": diagnostic::to_json(found) }),
+            );
+        }
+        output::tell(&diagnostic::render(found, Style::for_stderr()));
+        output::tell(&diagnostic::summary(found));
+    }
+
+    /// A JSON value as a table's cell.
+    pub(super) fn cell(value: &Value) -> String {
+        match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// A full disk under a redirected output is the only way to get here.
+fn report(printed: io::Result<()>) {
+    if let Err(error) = printed {
+        output::tell(&format!("error: the output cannot be written: {error}"));
+    }
+}

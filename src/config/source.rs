@@ -1,0 +1,125 @@
+//! `[sources.NAME]`: an inbound use of a connector.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::Value;
+use iso_currency::Currency;
+use phonenumber::country::Id as Region;
+use url::Url;
+
+use super::read::{self, Read};
+use super::section::Section;
+use super::wrong::Wrong;
+use crate::model::{ConnectorName, Settings, SourceName, parse_region};
+
+/// An inbound use of a connector.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its name, part of its URL.
+    pub name: SourceName,
+    /// The connector. Required.
+    pub connector: ConnectorName,
+    /// Where senders reach it, when that is not the server's public URL and `/webhooks/{source}`.
+    pub public_url: Option<Url>,
+    /// The country of phone numbers without a country code. Default: such numbers are not guessed.
+    pub region: Option<Region>,
+    /// The currency of amounts without one. Default: such amounts are not guessed.
+    pub currency: Option<Currency>,
+    /// How requests are verified. Default: as the connector says.
+    pub verification: Verification,
+    /// The file with its rules: the one that is set, or `mappings/NAME.toml` if it is there. Default:
+    /// the connector's rules.
+    pub mapping: Option<PathBuf>,
+    /// How long repeats are recognised. Default: as the connector says.
+    pub dedupe_window: Option<Duration>,
+    /// What the connector asks for.
+    pub settings: Settings,
+}
+
+/// How a source's requests are verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// As the connector says.
+    #[default]
+    Connector,
+    /// Not at all. Has to be spelled out (`verification = "none"`) and is shown as a warning everywhere.
+    None,
+}
+
+/// The options that every source has, whatever its connector asks for.
+pub(super) const OPTIONS: [&str; 7] = [
+    "connector",
+    "public_url",
+    "region",
+    "currency",
+    "verification",
+    "mapping",
+    "dedupe_window",
+];
+
+impl Source {
+    /// Reads the source `name`; `None` when it has no usable connector.
+    pub(super) fn read(name: SourceName, mut section: Section<'_, '_>, dir: &Path) -> Option<Self> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let connector = section.required("connector", CONNECTOR_HELP, read::parsed);
+        let source = Self {
+            public_url: section.optional("public_url", read::public_url),
+            region: section.optional("region", region),
+            currency: section.optional("currency", currency),
+            verification: section
+                .optional("verification", verification)
+                .unwrap_or_default(),
+            mapping: section
+                .optional("mapping", |value| mapping(&read::text(value)?, dir))
+                .or_else(|| Some(mapping_of(&name, dir)).filter(|path| path.exists())),
+            dedupe_window: section.optional(
+                "dedupe_window",
+                read::duration(Duration::from_secs(1)..=DAY * 366),
+            ),
+            settings: Settings::default(),
+            connector: connector?,
+            name,
+        };
+        Some(Self {
+            settings: section.into_settings(),
+            ..source
+        })
+    }
+}
+
+/// What to do about a connector that is missing.
+pub(super) const CONNECTOR_HELP: &str =
+    "name the connector to use; `outcome-bridge connectors list` shows them";
+
+/// Where the rules of a source are looked for when it does not say.
+pub(super) fn mapping_of(name: &SourceName, dir: &Path) -> PathBuf {
+    dir.join("mappings").join(format!("{name}.toml"))
+}
+
+fn mapping(path: &str, dir: &Path) -> Read<PathBuf> {
+    let path = dir.join(path);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Wrong::new(format!("there is no file `{}`", path.display()))
+        .help("the path is relative to the configuration directory; leave it out to use the connector's rules"))
+}
+
+fn region(value: &Value) -> Read<Region> {
+    parse_region(&read::text(value)?).map_err(|error| Wrong::new(error.to_string()))
+}
+
+fn currency(value: &Value) -> Read<Currency> {
+    crate::model::currency(&read::text(value)?)
+        .map_err(|error| Wrong::new(error.to_string()).help("use three letters, such as \"USD\""))
+}
+
+fn verification(value: &Value) -> Read<Verification> {
+    match read::text(value)?.as_str() {
+        "none" => Ok(Verification::None),
+        other => Err(Wrong::new(format!("`{other}` is not a way of verification")).help(
+            "leave it out to verify as the connector says; \"none\" accepts unverified requests",
+        )),
+    }
+}

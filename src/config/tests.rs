@@ -1,0 +1,603 @@
+//! A whole configuration: layers, mistakes with their places, and what the sections say about each other.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::load::{DEFAULTS, defaults};
+use super::*;
+use crate::diagnostic::Severity;
+
+struct Directory(TempDir);
+
+impl Directory {
+    fn with(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("mappings")).unwrap();
+        let directory = Self(dir);
+        directory.file(FILE_NAME, text);
+        directory
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn load(&self, env: &[(&str, &str)]) -> Result<Loaded, Vec<Diagnostic>> {
+        Config::load(self.0.path(), &env.iter().copied().collect())
+    }
+}
+
+fn loaded(text: &str, env: &[(&str, &str)]) -> Loaded {
+    Directory::with(text).load(env).unwrap()
+}
+
+/// Mistakes and warnings as `line:column message | help`.
+fn told(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let one = |d: &Diagnostic| {
+        let place = d
+            .position()
+            .map_or("-".to_owned(), |(line, column)| format!("{line}:{column}"));
+        let help = d.help.as_deref().unwrap_or("-");
+        format!("{place} {} | {help}", d.message)
+    };
+    diagnostics.iter().map(one).collect()
+}
+
+fn mistakes(text: &str, env: &[(&str, &str)]) -> Vec<String> {
+    told(&Directory::with(text).load(env).unwrap_err())
+}
+
+fn one_destination(text: &str) -> Destination {
+    loaded(text, &[])
+        .config
+        .destinations
+        .into_values()
+        .next()
+        .unwrap()
+}
+
+#[test]
+fn the_compiled_in_file_holds_the_defaults_of_the_code() {
+    let read = loaded("", &[]).config;
+    assert_eq!(format!("{read:#?}"), format!("{:#?}", Config::default()));
+}
+
+#[test]
+fn every_option_of_the_compiled_in_file_is_explained_above_it() {
+    let mut explained = false;
+    for line in DEFAULTS.lines() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(explained, "`{line}` has no prose above it");
+        }
+        explained = line.starts_with("# ");
+    }
+}
+
+#[test]
+fn every_option_that_is_read_stands_in_the_compiled_in_file() {
+    let document = defaults();
+    let destination = destination::OPTIONS.iter().skip(3);
+    for option in destination {
+        assert!(
+            document.place(&format!("delivery.{option}")).is_some(),
+            "{option}"
+        );
+    }
+    for option in source::OPTIONS.iter().chain(&destination::OPTIONS[..3]) {
+        assert!(
+            DEFAULTS.contains(&format!("#   {option} ")),
+            "{option} is not described"
+        );
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let text = "[server]\nbind = \"127.0.0.1:1\"\nheader_limit = 7\n";
+    let env = [("OUTCOME_BRIDGE__SERVER__BIND", "127.0.0.1:2")];
+    let loaded = loaded(text, &env);
+    assert_eq!(loaded.config.server.bind.port(), 2);
+    assert_eq!(loaded.config.server.header_limit, 7);
+    assert_eq!(loaded.config.server.body_limit, ByteSize::new(1_000_000));
+    let layer = |path: &str| {
+        let found = loaded.effective.iter().find(|value| value.path == path);
+        found.unwrap().layer.clone()
+    };
+    assert_eq!(
+        layer("server.bind"),
+        Layer::Environment(env[0].0.to_owned())
+    );
+    assert_eq!(layer("server.header_limit"), Layer::File);
+    assert_eq!(layer("server.body_limit"), Layer::Default);
+}
+
+#[test]
+fn every_type_of_option_can_come_from_the_environment() {
+    let env = [
+        ("OUTCOME_BRIDGE__DELIVERY__ALLOW_NETWORKS", "10.0.0.0/8,::1"),
+        ("OUTCOME_BRIDGE__DELIVERY__ALLOW_PRIVATE", "true"),
+        ("OUTCOME_BRIDGE__DELIVERY__CONCURRENCY", "3"),
+        ("OUTCOME_BRIDGE__DELIVERY__RETRY_FACTOR", "1.5"),
+        ("OUTCOME_BRIDGE__DELIVERY__TIMEOUT", "2 minutes"),
+        ("OUTCOME_BRIDGE__STORAGE__SEGMENT", "8 MiB"),
+    ];
+    let config = loaded("", &env).config;
+    assert_eq!(config.delivery.allow_networks.len(), 2);
+    assert!(config.delivery.allow_private);
+    assert_eq!(config.delivery.concurrency.get(), 3);
+    assert_eq!(config.delivery.retry_factor, 1.5);
+    assert_eq!(config.delivery.timeout, Duration::from_secs(120));
+    assert_eq!(config.storage.segment.bytes(), 8 << 20);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_places() {
+    let text = r#"
+[server]
+bnd = "127.0.0.1:8080"
+body_limit = "much"
+retention = "3 days"
+
+[delivery]
+timeout = 30
+
+[sources.Stripe]
+connector = "stripe"
+
+[sources.hubspot]
+region = "Mars"
+currency = "XXY"
+
+[destinations.phonely]
+connector = "phonely"
+precedence = "oldest"
+
+[[routes]]
+sources = ["hubspott"]
+outcomes = ["no-show"]
+destinations = ["aura", "phonely"]
+
+[sorces]
+"#;
+    insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
+    3:1 `server.bnd` is not an option | did you mean `server.bind`?
+    4:14 `server.body_limit`: `much` is not a size: write a number and a unit, such as "32 MB" | -
+    5:1 `server.retention` is not an option | did you mean `storage.retention`?
+    8:11 `delivery.timeout`: must be a duration such as "30 s", not a whole number | -
+    10:10 `Stripe` is not a name: use 1 to 64 lower-case letters, digits, `-` or `_`, starting with a letter or digit | -
+    13:10 `connector` is missing | name the connector to use; `outcome-bridge connectors list` shows them
+    14:10 `sources.hubspot.region`: `Mars` is not a region: use a two-letter country code such as `US` | -
+    15:12 `sources.hubspot.currency`: `XXY` is not an ISO 4217 currency code | use three letters, such as "USD"
+    19:14 `destinations.phonely.precedence`: `oldest` is not a precedence | use "final_first" or "newest"
+    22:12 `routes[0].sources[0]`: there is no source `hubspott` | did you mean `hubspot`?
+    23:13 `routes[0].outcomes[0]`: there is no outcome `no-show` | did you mean `no_show`?
+    24:17 `routes[0].destinations[0]`: there is no destination `aura` | there are phonely, outcome-store
+    26:2 `sorces` is not a section | did you mean `sources`?
+    "#);
+}
+
+#[test]
+fn mistakes_of_syntax_are_told_all_at_once() {
+    let found = mistakes("[server]\nbind = \nworkers = 1 2\n[server]\n", &[]);
+    assert!(found.len() >= 3, "{found:?}");
+    assert!(
+        found.iter().all(|one| one.contains("not valid TOML")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn references_are_filled_in_and_missing_ones_are_told_with_their_place() {
+    let text = r#"
+[sources.stripe]
+connector = "stripe"
+signing_secret = ["${NEW}", "file:old"]
+"#;
+    let directory = Directory::with(text);
+    directory.file("old", "whsec_old\n");
+    let loaded = directory.load(&[("NEW", "whsec_new")]).unwrap();
+    let stripe = loaded.config.sources.values().next().unwrap();
+    assert_eq!(
+        stripe.settings.get("signing_secret"),
+        Some(&serde_json::json!(["whsec_new", "whsec_old"]))
+    );
+    assert_eq!(
+        mistakes(text, &[])[0],
+        "4:19 `sources.stripe.signing_secret[0]`: the environment variable `NEW` is not set | \
+         set NEW, or write `${NEW:-default}`"
+    );
+    assert!(mistakes(text, &[])[1].contains("old` cannot be read"));
+}
+
+#[test]
+fn settings_keep_their_types_and_places() {
+    let text = r#"
+[destinations.phonely]
+connector = "phonely"
+agent_id = "agent123"
+limit = 3
+labels = { closed = "Sold" }
+timeout = "5 s"
+"#;
+    let phonely = loaded(text, &[]).config.destinations["phonely"].clone();
+    assert_eq!(phonely.settings.get("limit"), Some(&serde_json::json!(3)));
+    assert_eq!(
+        phonely.settings.get("labels"),
+        Some(&serde_json::json!({"closed": "Sold"}))
+    );
+    assert_eq!(phonely.settings.entries.len(), 3);
+    let place = phonely.settings.entries["agent_id"].place.clone().unwrap();
+    assert_eq!(&place.text[place.span], "\"agent123\"");
+    let place = phonely.settings.place.unwrap();
+    assert_eq!(&place.text[place.span], "phonely");
+    assert_eq!(phonely.delivery.timeout, Duration::from_secs(5));
+}
+
+#[test]
+fn settings_can_come_from_the_environment() {
+    let text = "[sources.hub-spot]\nconnector = \"hubspot\"\nclient_secret = \"file-one\"\n";
+    let env = [
+        (
+            "OUTCOME_BRIDGE__SOURCES__HUB_SPOT__CLIENT_SECRET",
+            "one$${X}",
+        ),
+        ("OUTCOME_BRIDGE__SOURCES__HUB_SPOT__LABELS__CLOSED", "Sold"),
+        ("OUTCOME_BRIDGE__SOURCES__NEW__CONNECTOR", "stripe"),
+        ("OUTCOME_BRIDGE__SOURCES__NEW__REGION", "us"),
+    ];
+    let loaded = loaded(text, &env);
+    let source = &loaded.config.sources["hub-spot"];
+    assert_eq!(
+        source.settings.get("client_secret"),
+        Some(&serde_json::json!("one$${X}"))
+    );
+    assert!(source.settings.entries["client_secret"].place.is_none());
+    assert_eq!(
+        source.settings.get("labels"),
+        Some(&serde_json::json!({"closed": "Sold"}))
+    );
+    assert!(loaded.config.sources["new"].region.is_some());
+    assert!(loaded.warnings.is_empty(), "{:?}", told(&loaded.warnings));
+}
+
+#[test]
+fn variables_that_set_nothing_are_warned_of() {
+    let text = "[sources.stripe]\nconnector = \"stripe\"\n";
+    let env = [
+        ("OUTCOME_BRIDGE__SERVER__BNID", "1"),
+        ("OUTCOME_BRIDGE__SOURCES__STRIP__SECRET", "1"),
+        ("OUTCOME_BRIDGE__", "1"),
+        ("OUTCOME_BRIDGE_CONFIG", "not ours to judge"),
+    ];
+    insta::assert_snapshot!(told(&loaded(text, &env).warnings).join("\n"), @r"
+    - `OUTCOME_BRIDGE__` sets no option that there is | the form is `OUTCOME_BRIDGE__SECTION__KEY`, e.g. `OUTCOME_BRIDGE__SERVER__BIND`
+    - `OUTCOME_BRIDGE__SERVER__BNID` sets no option that there is | did you mean `OUTCOME_BRIDGE__SERVER__BIND`?
+    - `OUTCOME_BRIDGE__SOURCES__STRIP__SECRET` belongs to no source that is configured | did you mean the source `stripe`?
+    ");
+}
+
+#[test]
+fn a_variable_that_could_mean_two_entries_is_a_mistake() {
+    let text = "[sources.a-b]\nconnector = \"x\"\n[sources.a_b]\nconnector = \"x\"\n";
+    let found = mistakes(text, &[("OUTCOME_BRIDGE__SOURCES__A_B__KEY", "1")]);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("could mean any of a-b, a_b"), "{found:?}");
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_the_variable() {
+    let found = Directory::with("")
+        .load(&[("OUTCOME_BRIDGE__SERVER__BIND", "here")])
+        .unwrap_err();
+    assert_eq!(found[0].file.to_str(), Some("environment"));
+    assert_eq!(
+        found[0].context.as_deref(),
+        Some("variable OUTCOME_BRIDGE__SERVER__BIND")
+    );
+    assert_eq!(
+        found[0].message,
+        "`server.bind`: `here` is not an address to listen on"
+    );
+}
+
+#[test]
+fn secrets_do_not_come_out_in_diagnostics_or_in_the_effective_values() {
+    let text = r#"
+[admin]
+token = "tooshort"
+[sources.stripe]
+connector = "stripe"
+signing_secret = "whsec_literal"
+region = "Mars"
+"#;
+    let found = format!("{:?}", Directory::with(text).load(&[]).unwrap_err());
+    assert!(
+        !found.contains("tooshort") && !found.contains("whsec_literal"),
+        "{found}"
+    );
+    let text = text
+        .replace("tooshort", "0123456789abcdef")
+        .replace("Mars", "US");
+    let loaded = loaded(&text, &[]);
+    let shown = format!("{loaded:?}");
+    assert!(
+        !shown.contains("whsec_literal") && !shown.contains("0123456789abcdef"),
+        "{shown}"
+    );
+    let secret = loaded
+        .effective
+        .iter()
+        .find(|value| value.path.ends_with("signing_secret"));
+    assert_eq!(secret.unwrap().value, "set");
+}
+
+#[test]
+fn rules_are_found_by_the_name_of_their_source() {
+    let text = r#"
+[sources.stripe]
+connector = "stripe"
+[sources.crm]
+connector = "hubspot"
+mapping = "rules/crm.toml"
+"#;
+    let directory = Directory::with(text);
+    directory.file("mappings/stripe.toml", "");
+    directory.file("mappings/strip.toml", "");
+    let mistakes = told(&directory.load(&[]).unwrap_err());
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("6:11 `sources.crm.mapping`: there is no file"),
+        "{mistakes:?}"
+    );
+    std::fs::create_dir(directory.0.path().join("rules")).unwrap();
+    directory.file("rules/crm.toml", "");
+    let loaded = directory.load(&[]).unwrap();
+    let names = loaded
+        .files
+        .iter()
+        .filter_map(|file| file.file_name()?.to_str());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [FILE_NAME, "crm.toml", "stripe.toml"]
+    );
+    assert_eq!(
+        told(&loaded.warnings),
+        [
+            "- these rules belong to no source, so they are not used | did you mean the source `stripe`?"
+        ]
+    );
+}
+
+#[test]
+fn what_may_not_be_meant_is_warned_of() {
+    assert_eq!(loaded("", &[]).warnings.len(), 1);
+    let text = r#"
+[sources.a]
+connector = "a"
+verification = "none"
+[destinations.idle]
+connector = "webhook"
+[destinations.used]
+connector = "webhook"
+[[routes]]
+destinations = ["used"]
+"#;
+    let warnings = loaded(text, &[]).warnings;
+    assert!(
+        warnings
+            .iter()
+            .all(|warning| warning.severity == Severity::Warning)
+    );
+    insta::assert_snapshot!(told(&warnings).join("\n"), @r"
+    4:16 requests are accepted without verification: anybody can forge them | leave `verification` out if the connector can verify
+    5:15 no route leads to it, so nothing is sent to it | name it in a route, or set `enabled = false` in [destinations.idle]
+    ");
+}
+
+#[test]
+fn a_destination_has_the_general_options_with_its_own_over_them() {
+    let text = "[delivery]\ntimeout = \"9 s\"\nrate_per_second = 5\n[destinations.a]\nconnector = \"webhook\"\nrate_per_second = 0\n";
+    let destination = one_destination(text);
+    assert_eq!(destination.delivery.timeout, Duration::from_secs(9));
+    assert_eq!(destination.delivery.rate_per_second, None);
+}
+
+#[test]
+fn routes_choose_destinations_and_the_store_gets_everything() {
+    let text = r#"
+[sources.crm]
+connector = "hubspot"
+[destinations.a]
+connector = "webhook"
+[destinations.b]
+connector = "webhook"
+[destinations.off]
+connector = "webhook"
+enabled = false
+[[routes]]
+sources = ["crm"]
+outcomes = ["closed", "lost"]
+destinations = ["a", "off"]
+[[routes]]
+outcomes = ["closed"]
+destinations = ["b"]
+"#;
+    let config = loaded(text, &[]).config;
+    let to = |source: &str, kind| -> Vec<String> {
+        let source = SourceName::new(source).unwrap();
+        let found = config.destinations_for(&source, kind);
+        found
+            .iter()
+            .map(|destination| destination.name.to_string())
+            .collect()
+    };
+    assert_eq!(to("crm", OutcomeKind::Closed), ["a", "b", OUTCOME_STORE]);
+    assert_eq!(to("crm", OutcomeKind::Lost), ["a", OUTCOME_STORE]);
+    assert_eq!(to("other", OutcomeKind::Closed), ["b", OUTCOME_STORE]);
+    assert_eq!(to("crm", OutcomeKind::Shown), [OUTCOME_STORE]);
+}
+
+#[test]
+fn without_routes_everything_goes_everywhere_and_the_store_can_be_turned_off() {
+    let text = "[store]\nenabled = false\n[destinations.a]\nconnector = \"webhook\"\n";
+    let config = loaded(text, &[]).config;
+    let source = SourceName::new("any").unwrap();
+    assert_eq!(
+        config.destinations_for(&source, OutcomeKind::Shown).len(),
+        1
+    );
+}
+
+#[test]
+fn public_urls_are_made_from_the_servers_or_the_sources_own() {
+    let text = r#"
+[server]
+public_url = "https://hooks.example.com/in/"
+[sources.a]
+connector = "x"
+[sources.b]
+connector = "x"
+public_url = "https://b.example.com/hook"
+"#;
+    let config = loaded(text, &[]).config;
+    let url = |name: &str| config.source_url(&config.sources[name]).to_string();
+    assert_eq!(url("a"), "https://hooks.example.com/in/webhooks/a");
+    assert_eq!(url("b"), "https://b.example.com/hook");
+    let name = SourceName::new("a").unwrap();
+    assert_eq!(
+        Server::default().webhook_url(&name).as_str(),
+        "http://127.0.0.1:8080/webhooks/a"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_says_how_to_make_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = Config::load(dir.path(), &Env::default()).unwrap_err();
+    assert_eq!(found[0].file, dir.path().join(FILE_NAME));
+    assert!(
+        found[0]
+            .help
+            .as_deref()
+            .unwrap()
+            .contains("outcome-bridge init")
+    );
+}
+
+#[test]
+fn the_file_itself_may_be_named() {
+    let directory = Directory::with("[server]\nheader_limit = 5\n");
+    directory.file(
+        "other.toml",
+        "[server]\nheader_limit = 6\n[admin]\ntoken = \"file:t\"\n",
+    );
+    directory.file("t", "0123456789abcdef\n");
+    let path = directory.0.path().join("other.toml");
+    let loaded = Config::load(&path, &Env::default()).unwrap();
+    assert_eq!(loaded.config.server.header_limit, 6);
+    assert_eq!(loaded.files, [path]);
+}
+
+#[test]
+fn bytes_that_are_not_text_are_refused() {
+    let directory = Directory::with("");
+    std::fs::write(directory.0.path().join(FILE_NAME), b"a = \"\xff\"").unwrap();
+    assert!(mistake_of(&directory).contains("not valid UTF-8"));
+}
+
+fn mistake_of(directory: &Directory) -> String {
+    told(&directory.load(&[]).unwrap_err()).join("\n")
+}
+
+#[test]
+fn tables_in_odd_shapes_are_mistakes_and_not_panics() {
+    for text in [
+        "server = 1",
+        "sources = []",
+        "sources.a = 1",
+        "destinations = \"x\"",
+        "routes = 3",
+        "routes = [1]",
+        "\"a[99999999]\" = 1",
+        "[routes]\na = 1",
+        "delivery.timeout = {a = 1}",
+        "delivery.retry_factor = nan",
+        "storage.max_unprocessed = 99999999999999999999999",
+    ] {
+        assert!(!mistakes(text, &[]).is_empty(), "{text} should be refused");
+    }
+}
+
+#[test]
+fn what_is_nested_without_end_is_refused_without_exhausting_the_stack() {
+    for text in [
+        format!(
+            "[sources.a]\nconnector = \"x\"\nb = {}1{}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        ),
+        format!(
+            "[sources.a]\nconnector = \"x\"\nb{} = 1",
+            ".b".repeat(50_000)
+        ),
+        format!("[sources{}]", ".b".repeat(50_000)),
+    ] {
+        assert!(!mistakes(&text, &[]).is_empty());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_is_read_or_refused_without_panicking(
+        text in "(\\[[a-z.\\[\\]]{0,12}\\]\n|[a-z.]{1,8} = [0-9\"a-z\\[\\]{}$,.]{0,10}\n){0,6}"
+    ) {
+        let _ = Directory::with(&text).load(&[]);
+    }
+}
+
+#[test]
+fn the_example_loads_with_the_variables_that_it_names() {
+    let text = include_str!("../../config/example.toml");
+    let named: Vec<&str> = text
+        .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+        .filter(|word| word.contains('_') && text.contains(&format!("${{{word}}}")))
+        .collect();
+    let env: Vec<(&str, &str)> = named
+        .iter()
+        .map(|name| (*name, "https://x.example"))
+        .collect();
+    let loaded = loaded(text, &env);
+    assert!(loaded.warnings.is_empty(), "{:?}", told(&loaded.warnings));
+    let config = loaded.config;
+    let to = |source: &str, kind| {
+        let source = SourceName::new(source).unwrap();
+        config.destinations_for(&source, kind).len()
+    };
+    assert_eq!(to("hubspot", OutcomeKind::Closed), 3);
+    assert_eq!(to("calendly", OutcomeKind::NoShow), 2);
+    assert_eq!(mistakes(text, &[]).len(), 6);
+}
+
+#[test]
+fn what_can_be_read_is_examined_further_although_something_is_wrong() {
+    let text = r#"
+[server]
+bind = "nowhere"
+[sources.crm]
+connector = "hubspot"
+client_secret = ["${NOT_SET}", "known"]
+region = "Mars"
+[sources.broken]
+region = "US"
+"#;
+    let directory = Directory::with(text);
+    let examined = Config::examine(directory.0.path(), &Env::default()).unwrap();
+    assert_eq!(examined.mistakes.len(), 4, "{:?}", told(&examined.mistakes));
+    let config = examined.loaded.config;
+    assert_eq!(config.server.bind, Server::default().bind);
+    assert_eq!(config.sources.len(), 1);
+    let secrets = config.sources["crm"].settings.get("client_secret").unwrap();
+    assert!(secrets[0].is_string() && secrets[1] == "known");
+}

@@ -1,0 +1,132 @@
+//! Logs: their form, how much of them, and what must not stand in them.
+//!
+//! One wide line per event and per attempt, with identifiers and durations. Bodies, headers and
+//! secrets are never logged; phone numbers and e-mail addresses only masked ([`mask_text`]).
+
+mod mask;
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+pub use mask::{mask_email, mask_phone, mask_text};
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Text that is not a form of log lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a log format: use auto, human or json")]
+pub struct FormatError(String);
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            other => Err(FormatError(other.chars().take(40).collect())),
+        }
+    }
+}
+
+/// How much is logged: a level (`info`), or levels per module (`info,outcome_bridge::delivery=debug`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter(String);
+
+/// Text that says nothing about how much to log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a log filter: use a level such as info, or module=level pairs with commas")]
+pub struct FilterError(String);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        match EnvFilter::try_new(text) {
+            Ok(_) if !text.trim().is_empty() => Ok(Self(text.to_owned())),
+            _ => Err(FilterError(text.chars().take(120).collect())),
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Starts logging to standard error, for the rest of the process's life.
+///
+/// # Errors
+/// When logging was started before.
+pub fn init(format: Format, filter: &Filter) -> Result<(), TryInitError> {
+    let terminal = io::stderr().is_terminal();
+    let json = match format {
+        Format::Json => true,
+        Format::Human => false,
+        Format::Auto => !terminal,
+    };
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(&filter.0));
+    if json {
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(io::stderr);
+        registry.with(layer).try_init()
+    } else {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            )
+            .with_target(false)
+            .with_writer(io::stderr);
+        registry.with(layer).try_init()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_levels_and_modules() {
+        for good in ["info", "outcome_bridge::delivery=debug,warn", "off"] {
+            assert_eq!(good.parse::<Filter>().unwrap().to_string(), good);
+        }
+        for bad in ["", " ", "outcome_bridge=loud", "a=b=c"] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn formats_are_three_words() {
+        assert_eq!("json".parse(), Ok(Format::Json));
+        assert_eq!(
+            "pretty".parse::<Format>().unwrap_err().to_string(),
+            "`pretty` is not a log format: use auto, human or json"
+        );
+    }
+}
