@@ -1,0 +1,320 @@
+//! The composition root: a running bridge made from a blueprint, and its orderly end.
+//!
+//! Start: open the queue (repairing what can be repaired), the store, the destinations, the processor,
+//! then listen. Stop, in the reverse direction of the data: stop listening, let the processor finish
+//! its page, let attempts in flight end, close the queue. Nothing depends on a clean stop: every stage
+//! restarts from disk.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use jiff::SignedDuration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, DeliveryHandle};
+use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office};
+use crate::metrics;
+use crate::model::Secret;
+use crate::processing::Processor;
+use crate::queue::local::{LocalOptions, LocalQueue, OpenReport};
+use crate::queue::{Queue, QueueError};
+use crate::setup::Blueprint;
+use crate::store::Store;
+
+/// How often mapping files are looked at for changes, and old events for pruning.
+const RELOAD_EVERY: Duration = Duration::from_secs(2);
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// Why a bridge could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// The queue's files.
+    #[error("the queue in {dir} cannot be opened: {source}")]
+    Queue {
+        /// The data directory.
+        dir: String,
+        /// Why.
+        source: crate::queue::local::OpenError,
+    },
+    /// The outcome store's file.
+    #[error("the outcome store cannot be opened: {0}")]
+    Store(#[from] crate::store::StoreError),
+    /// A destination.
+    #[error(transparent)]
+    Delivery(#[from] crate::delivery::ClientError),
+    /// An address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin token's file.
+    #[error("the admin token cannot be kept in {dir}: {source}")]
+    Token {
+        /// The data directory.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Storage failed while running.
+    #[error(transparent)]
+    Storage(#[from] QueueError),
+    /// A server ended with an error.
+    #[error("a listener failed: {0}")]
+    Server(#[from] io::Error),
+}
+
+/// A bridge that runs.
+pub struct Bridge {
+    /// Where webhooks are received.
+    pub inlet: SocketAddr,
+    /// Where the admin API is.
+    pub office: SocketAddr,
+    /// The admin token in force.
+    pub token: Secret,
+    /// What opening the queue found.
+    pub report: OpenReport,
+    /// The durable queue.
+    pub queue: Arc<dyn Queue>,
+    /// The outcome store, unless it is turned off.
+    pub store: Option<Store>,
+    listeners: Vec<Listener>,
+    processor: JoinHandle<Result<(), QueueError>>,
+    upkeep: JoinHandle<()>,
+    delivery: Arc<DeliveryHandle>,
+    drain: Duration,
+    intake: CancellationToken,
+    outflow: CancellationToken,
+}
+
+impl Bridge {
+    /// Starts everything a blueprint describes.
+    ///
+    /// # Errors
+    /// When files, addresses or credentials cannot be used.
+    pub async fn start(blueprint: Blueprint, warnings: Vec<String>) -> Result<Self, AppError> {
+        let Blueprint {
+            config,
+            catalogue,
+            sources,
+            destinations,
+            routes,
+        } = blueprint;
+        let clock = Clock::system();
+        let exposition = metrics::exposition();
+        let (queue, report) = open_queue(&config, &clock)?;
+        let dir = &config.storage.dir;
+        let token = config
+            .admin
+            .token_or_make(dir)
+            .map_err(|source| AppError::Token {
+                dir: dir.display().to_string(),
+                source,
+            })?;
+        let store = match config.store.enabled {
+            true => Some(Store::open(&config.store_path(), clock.clone()).await?),
+            false => None,
+        };
+
+        let outflow = CancellationToken::new();
+        let delivery = Arc::new(delivery::start(
+            Arc::clone(&queue),
+            destinations
+                .values()
+                .filter_map(|d| d.for_delivery(store.as_ref()))
+                .collect(),
+            clock.clone(),
+            outflow.clone(),
+        )?);
+
+        let intake = CancellationToken::new();
+        let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes));
+        let processing = tokio::spawn(processor.clone().run(Arc::clone(&queue), intake.clone()));
+
+        let inlet = web::Data::new(Inlet {
+            sources: Arc::clone(&sources),
+            queue: Arc::clone(&queue),
+            clock: clock.clone(),
+            body: BodyLimits {
+                bytes: config.server.body_limit.as_usize(),
+                time: config.server.request_timeout,
+            },
+            header_limit: config.server.header_limit,
+        });
+        let office = web::Data::new(Office {
+            sources: Arc::clone(&sources),
+            destinations: destinations.values().cloned().collect(),
+            catalogue,
+            queue: Arc::clone(&queue),
+            store: store.clone(),
+            delivery: Arc::clone(&delivery),
+            processor,
+            token: token.clone(),
+            metrics: exposition,
+            clock: clock.clone(),
+            warnings,
+        });
+        let listeners = listen(&config, inlet, office)?;
+        let upkeep = tokio::spawn(upkeep(
+            Arc::clone(&queue),
+            sources,
+            clock,
+            config.storage.retention,
+            intake.clone(),
+        ));
+        Ok(Self {
+            inlet: listeners[0].address,
+            office: listeners.last().map_or(listeners[0].address, |l| l.address),
+            token,
+            report,
+            queue,
+            store,
+            listeners,
+            processor: processing,
+            upkeep,
+            delivery,
+            drain: config.server.shutdown_timeout,
+            intake,
+            outflow,
+        })
+    }
+
+    /// Resolves when a part that must not end has ended: storage failed.
+    pub async fn failed(&mut self) -> AppError {
+        match (&mut self.processor).await {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) => QueueError::Closed.into(),
+            Err(panic) => QueueError::Storage(panic.to_string().into()).into(),
+        }
+    }
+
+    /// Stops in order: no new requests, no new attempts, everything on disk.
+    ///
+    /// # Errors
+    /// When something could not be finished. Nothing acknowledged is lost by it.
+    pub async fn stop(self) -> Result<(), AppError> {
+        for listener in self.listeners {
+            listener.stop().await?;
+        }
+        self.intake.cancel();
+        if !self.processor.is_finished() {
+            // A failed processor was reported by `failed`; its events stay marked.
+            let _ended = self.processor.await;
+        }
+        let _ended = self.upkeep.await;
+        self.outflow.cancel();
+        self.delivery.join(self.drain).await;
+        self.queue.close().await?;
+        Ok(())
+    }
+}
+
+fn open_queue(config: &Config, clock: &Clock) -> Result<(Arc<dyn Queue>, OpenReport), AppError> {
+    let storage = &config.storage;
+    let mut options = LocalOptions::new(&storage.dir);
+    options.segment_bytes = storage.segment.bytes();
+    options.max_unprocessed = storage.max_unprocessed;
+    options.max_open_deliveries = storage.max_open_deliveries;
+    options.min_free_disk_bytes = storage.min_free_disk.bytes();
+    options.cache_mb = storage.index_cache.bytes().div_ceil(1 << 20);
+    options.clock = clock.clone();
+    options.on_commit = metrics::commit;
+    let (queue, report) = LocalQueue::open(options).map_err(|source| AppError::Queue {
+        dir: storage.dir.display().to_string(),
+        source,
+    })?;
+    Ok((Arc::new(queue), report))
+}
+
+/// The inlet's listener first, the office's last; one for both when they share an address.
+fn listen(
+    config: &Config,
+    inlet: web::Data<Inlet>,
+    office: web::Data<Office>,
+) -> Result<Vec<Listener>, AppError> {
+    let server = &config.server;
+    let front = Listen {
+        address: server.bind,
+        workers: server.workers,
+        request_timeout: server.request_timeout,
+        max_connections: server.max_connections,
+        shutdown_timeout: server.shutdown_timeout,
+    };
+    let serve = |listen: &Listen, inlet, office| {
+        http::serve(listen, inlet, office).map_err(|source| AppError::Listen {
+            address: listen.address,
+            source,
+        })
+    };
+    if config.admin.bind == server.bind && server.bind.port() != 0 {
+        return Ok(vec![serve(&front, Some(inlet), Some(office))?]);
+    }
+    // One worker is plenty for operators, and leaves the cores to the inlet.
+    let back = Listen {
+        address: config.admin.bind,
+        workers: std::num::NonZeroUsize::new(1),
+        ..front.clone()
+    };
+    Ok(vec![
+        serve(&front, Some(inlet), None)?,
+        serve(&back, None, Some(office))?,
+    ])
+}
+
+/// Looks after what changes slowly: mapping files, and events past their retention.
+async fn upkeep(
+    queue: Arc<dyn Queue>,
+    sources: Arc<std::collections::BTreeMap<crate::model::SourceName, Arc<crate::setup::Source>>>,
+    clock: Clock,
+    retention: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut reload = tokio::time::interval(RELOAD_EVERY);
+    let mut prune = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = reload.tick() => {
+                for source in sources.values() {
+                    report_reload(source);
+                }
+            }
+            _ = prune.tick() => {
+                let age = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+                let Ok(before) = clock.now().checked_sub(age) else { continue };
+                match queue.prune(before).await {
+                    Ok(0) => {}
+                    Ok(events) => tracing::info!(target: "queue.pruned", events, "removed events past their retention"),
+                    Err(error) => tracing::warn!(target: "queue.pruned", %error, "pruning failed; it is tried again"),
+                }
+            }
+        }
+    }
+}
+
+fn report_reload(source: &crate::setup::Source) {
+    match source.watch() {
+        Ok(false) => {}
+        Ok(true) => {
+            metrics::config_reloaded(true);
+            tracing::info!(target: "mapping.reloaded", source = %source.name, "new rules hold");
+        }
+        Err(mistakes) => {
+            metrics::config_reloaded(false);
+            let first = mistakes
+                .first()
+                .map(|m| m.message.clone())
+                .unwrap_or_default();
+            tracing::warn!(target: "mapping.refused", source = %source.name, mistakes = mistakes.len(), %first, "the old rules go on holding");
+        }
+    }
+}

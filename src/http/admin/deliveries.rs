@@ -1,0 +1,186 @@
+//! Deliveries and dead letters: list, show, redrive, discard.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::query::Query;
+use crate::http::auth::Admin;
+use crate::http::error::{ApiError, Code};
+use crate::http::state::Office;
+use crate::model::{DeliveryId, DeliveryState};
+use crate::queue::{DeliveryFilter, DeliveryView, Operation, Page, PageRequest};
+
+/// The most dead letters that one request moves.
+const MOST_MOVED: usize = 100_000;
+
+/// A delivery as people see it: one that waits for a held destination is `held`.
+pub(super) fn shown(office: &Office, mut view: DeliveryView) -> DeliveryView {
+    let waiting = matches!(view.state, DeliveryState::Pending | DeliveryState::Retrying);
+    let held = waiting
+        .then(|| office.delivery.held(&view.destination))
+        .flatten();
+    if let Some(held) = held {
+        view.state = DeliveryState::Held;
+        view.reason = held.reason;
+    }
+    view
+}
+
+fn filter(query: &mut Query) -> Result<DeliveryFilter, ApiError> {
+    Ok(DeliveryFilter {
+        destination: query.take("destination", "a destination's name")?,
+        state: query.take(
+            "state",
+            "pending, in_flight, retrying, delivered, superseded, held, dead_letter or cancelled",
+        )?,
+        event: query.take("event", "an event id")?,
+        since: query.moment("since")?,
+        until: query.moment("until")?,
+    })
+}
+
+async fn page(
+    office: &Office,
+    filter: DeliveryFilter,
+    page: PageRequest<DeliveryId>,
+) -> Result<Page<DeliveryView, DeliveryId>, ApiError> {
+    let mut found = office.queue.deliveries(filter, page).await?;
+    found.items = found
+        .items
+        .into_iter()
+        .map(|view| shown(office, view))
+        .collect();
+    Ok(found)
+}
+
+pub(super) async fn list(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::new(request.query_string(), office.clock.now());
+    let mut wanted = filter(&mut query)?;
+    let request = query.page()?;
+    query.finish()?;
+    // `held` is not stored: it is pending or retrying at a destination that is held.
+    let only_held = wanted.state == Some(DeliveryState::Held);
+    if only_held {
+        wanted.state = None;
+    }
+    let mut found = page(&office, wanted, request).await?;
+    if only_held {
+        found.items.retain(|view| view.state == DeliveryState::Held);
+    }
+    Ok(HttpResponse::Ok().json(found))
+}
+
+pub(super) async fn show(
+    _: Admin,
+    path: web::Path<String>,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let id: DeliveryId = path.parse().map_err(|error: crate::model::IdError| {
+        ApiError::new(Code::BadRequest, error.to_string())
+    })?;
+    let (view, attempts) = office.queue.delivery(id).await?;
+    Ok(HttpResponse::Ok().json(json!({ "delivery": shown(&office, view), "attempts": attempts })))
+}
+
+pub(super) async fn dead_letters(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::new(request.query_string(), office.clock.now());
+    let mut wanted = filter(&mut query)?;
+    let request = query.page()?;
+    query.finish()?;
+    wanted.state = Some(DeliveryState::DeadLetter);
+    Ok(HttpResponse::Ok().json(page(&office, wanted, request).await?))
+}
+
+/// Which dead letters: ids, all, or a filter in the words of the list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Selection {
+    #[serde(default)]
+    ids: Vec<DeliveryId>,
+    #[serde(default)]
+    filter: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn redrive(
+    _: Admin,
+    selection: web::Json<Selection>,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    operate(&office, selection.into_inner(), Operation::Redrive).await
+}
+
+pub(super) async fn discard(
+    _: Admin,
+    selection: web::Json<Selection>,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    operate(&office, selection.into_inner(), Operation::Discard).await
+}
+
+async fn operate(
+    office: &Office,
+    selection: Selection,
+    operation: Operation,
+) -> Result<HttpResponse, ApiError> {
+    let ids = select(office, selection.ids, selection.filter).await?;
+    if selection.dry_run {
+        return Ok(HttpResponse::Ok().json(json!({ "deliveries": ids.len(), "dry_run": true })));
+    }
+    let mut moved = Vec::new();
+    let mut refused = Vec::new();
+    for id in ids {
+        match office.queue.operate(id, operation).await {
+            Ok(view) => moved.push(view),
+            Err(
+                error
+                @ (crate::queue::QueueError::State(_) | crate::queue::QueueError::NotFound(_)),
+            ) => {
+                refused.push(json!({ "id": id, "reason": error.to_string() }));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(HttpResponse::Ok().json(json!({ "moved": moved, "refused": refused })))
+}
+
+async fn select(
+    office: &Office,
+    ids: Vec<DeliveryId>,
+    text: Option<String>,
+) -> Result<Vec<DeliveryId>, ApiError> {
+    let Some(text) = text.filter(|_| ids.is_empty()) else {
+        return if ids.is_empty() {
+            Err(ApiError::new(
+                Code::BadRequest,
+                "give either `ids` or `filter` (an empty text means all dead letters)",
+            ))
+        } else {
+            Ok(ids)
+        };
+    };
+    let mut query = Query::new(&text, office.clock.now());
+    let mut wanted = filter(&mut query)?;
+    query.finish()?;
+    wanted.state = Some(DeliveryState::DeadLetter);
+    let mut selected = Vec::new();
+    let mut request = PageRequest::first(1000);
+    loop {
+        let found = office.queue.deliveries(wanted.clone(), request).await?;
+        selected.extend(found.items.iter().map(|view| view.id));
+        match found.next {
+            Some(next) if selected.len() < MOST_MOVED => request.after = Some(next),
+            _ => return Ok(selected),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The admin API, `/admin/v1/…`: everything the command line shows and does to a running bridge.
+
+mod connectors;
+mod deliveries;
+mod destinations;
+mod events;
+mod mappings;
+mod outcomes;
+mod query;
+mod sources;
+mod stats;
+
+pub use connectors::{detail as connector_detail, summary as connector_summary};
+pub use events::EventDocument;
+
+use actix_web::web::{self, ServiceConfig, get, post};
+
+use super::error::{ApiError, Code};
+
+/// Every admin route in one list.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(
+        web::scope("/admin/v1")
+            .app_data(json_config())
+            .route("/events", get().to(events::list))
+            .route("/events/replay", post().to(events::replay))
+            .route("/events/{id}", get().to(events::show))
+            .route("/events/{id}/raw", get().to(events::raw))
+            .route("/deliveries", get().to(deliveries::list))
+            .route("/deliveries/{id}", get().to(deliveries::show))
+            .route("/dead-letters", get().to(deliveries::dead_letters))
+            .route("/dead-letters/redrive", post().to(deliveries::redrive))
+            .route("/dead-letters/discard", post().to(deliveries::discard))
+            .route("/outcomes", get().to(outcomes::list))
+            .route("/outcomes/{call}/log", get().to(outcomes::log))
+            .route("/sources", get().to(sources::list))
+            .route("/destinations", get().to(destinations::list))
+            .route("/destinations/{name}/pause", post().to(destinations::pause))
+            .route(
+                "/destinations/{name}/resume",
+                post().to(destinations::resume),
+            )
+            .route("/connectors", get().to(connectors::list))
+            .route("/connectors/{name}", get().to(connectors::show))
+            .route("/mappings", get().to(mappings::list))
+            .route("/mappings/reload", post().to(mappings::reload))
+            .route("/stats", get().to(stats::show))
+            .route("/openapi.json", get().to(super::openapi::document))
+            .default_service(web::to(|| async {
+                Err::<web::Bytes, _>(ApiError::new(
+                    Code::NotFound,
+                    "there is no such admin route; /admin/v1/openapi.json lists them",
+                ))
+            })),
+    );
+}
+
+fn json_config() -> web::JsonConfig {
+    web::JsonConfig::default()
+        .limit(1 << 20)
+        .error_handler(|error, _| {
+            ApiError::new(
+                Code::BadRequest,
+                format!("the body is not as expected: {error}"),
+            )
+            .into()
+        })
+}

@@ -1,0 +1,25 @@
+//! Sources: where their senders post to, and what was noticed about them.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use crate::http::auth::Admin;
+use crate::http::error::ApiError;
+use crate::http::state::Office;
+
+pub(super) async fn list(_: Admin, office: web::Data<Office>) -> Result<HttpResponse, ApiError> {
+    let sources: Vec<_> = office
+        .sources
+        .values()
+        .map(|source| {
+            json!({
+                "name": source.name,
+                "connector": source.connector.name,
+                "title": source.connector.title,
+                "path": format!("/webhooks/{}", source.name),
+                "mapping": source.rules().file,
+            })
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({ "items": sources, "warnings": office.warnings })))
+}

@@ -1,0 +1,28 @@
+//! HTTP: webhooks in, the admin API, health and metrics. The only module that knows actix-web.
+//!
+//! | route | side | who |
+//! | --- | --- | --- |
+//! | `POST /webhooks/{source}[/{token}]` | inlet | CRMs, calendars, payment tools |
+//! | `GET /health/live`, `GET /health/ready` | both | load balancers |
+//! | `GET /metrics` | office | Prometheus |
+//! | `/admin/v1/…` | office | the command line, operators; bearer token |
+//!
+//! The two sides listen on addresses of their own by default: the inlet faces the internet, the
+//! office stays on loopback.
+
+mod admin;
+mod auth;
+mod body;
+mod error;
+mod health;
+mod openapi;
+mod receive;
+mod server;
+mod stand_in;
+mod state;
+
+pub use admin::{EventDocument, connector_detail, connector_summary};
+pub use body::BodyLimits;
+pub use server::{Listen, Listener, serve, serve_stand_in};
+pub use stand_in::StandIn;
+pub use state::{Inlet, Office};

@@ -1,0 +1,55 @@
+//! What the handlers need, by side: the inlet for webhooks, the office for operators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::body::BodyLimits;
+use crate::clock::Clock;
+use crate::connector::Catalogue;
+use crate::delivery::DeliveryHandle;
+use crate::metrics::Exposition;
+use crate::model::{Secret, SourceName};
+use crate::processing::Processor;
+use crate::queue::Queue;
+use crate::setup::{Destination, Source};
+use crate::store::Store;
+
+/// What receiving needs.
+pub struct Inlet {
+    /// The sources by name.
+    pub sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
+    /// Where events go.
+    pub queue: Arc<dyn Queue>,
+    /// Tells the moment of receipt.
+    pub clock: Clock,
+    /// How much of a body is read, and for how long.
+    pub body: BodyLimits,
+    /// At most so many headers.
+    pub header_limit: usize,
+}
+
+/// What the admin side needs.
+pub struct Office {
+    /// The sources by name.
+    pub sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
+    /// The destinations, in the order of their names.
+    pub destinations: Vec<Arc<Destination>>,
+    /// All connectors.
+    pub catalogue: Arc<Catalogue>,
+    /// The durable queue.
+    pub queue: Arc<dyn Queue>,
+    /// The outcome store, unless it is turned off.
+    pub store: Option<Store>,
+    /// States of the destinations; pause and resume.
+    pub delivery: Arc<DeliveryHandle>,
+    /// Runs rules without storing anything.
+    pub processor: Processor,
+    /// What a request must bring as its bearer token.
+    pub token: Secret,
+    /// The metrics as text.
+    pub metrics: Exposition,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Warnings found at start, shown with the sources.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,136 @@
+//! From facts to lanes: which destinations want them, and at which address.
+
+use serde::Serialize;
+use serde_json::Map;
+use sha2::{Digest, Sha256};
+
+use crate::model::{
+    Basis, DestinationName, EventId, Fact, Outcome, OutcomeKind, Retraction, SourceName, Subject,
+};
+use crate::queue::{Change, LaneChange};
+use crate::setup::Routes;
+
+/// Where one fact went, as the trace keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Routed {
+    /// The destination.
+    pub destination: DestinationName,
+    /// What it is about.
+    pub kind: OutcomeKind,
+    /// Whether it takes the outcome back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retract: bool,
+    /// Which way of addressing was taken, e.g. `call` or `phone`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matcher: Option<String>,
+    /// The address at the destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Why there is no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unresolved: Option<String>,
+}
+
+/// All that routing made of an event's facts.
+#[derive(Debug, Default)]
+pub struct Routing {
+    /// Changes for the lanes.
+    pub changes: Vec<LaneChange>,
+    /// Every decision, also those without an address.
+    pub routed: Vec<Routed>,
+}
+
+impl Routing {
+    /// Routes the facts of one event. Outcomes are numbered in the order of `facts`.
+    pub fn of(facts: &[Fact], routes: &Routes, source: &SourceName, event: EventId) -> Self {
+        let mut routing = Self::default();
+        let mut ordinal = 0;
+        for fact in facts {
+            match fact {
+                Fact::Outcome(outcome) => {
+                    routing.route(outcome, Change::Outcome(ordinal), routes, source);
+                    ordinal += 1;
+                }
+                Fact::Retraction(retraction) => {
+                    let change = Change::Retract(retraction.kind, retraction.occurred_at);
+                    routing.route(&stand_in(retraction, source, event), change, routes, source);
+                }
+                Fact::Appointment(_) | Fact::Call(_) => {}
+            }
+        }
+        routing
+    }
+
+    fn route(&mut self, outcome: &Outcome, change: Change, routes: &Routes, source: &SourceName) {
+        for destination in routes.destinations(source, outcome.kind) {
+            let mut routed = Routed {
+                destination: destination.name.clone(),
+                kind: outcome.kind,
+                retract: matches!(change, Change::Retract(..)),
+                matcher: None,
+                target: None,
+                unresolved: None,
+            };
+            match destination.outbound.target(outcome) {
+                Err(why) => routed.unresolved = Some(why),
+                Ok(target) => {
+                    self.changes.push(LaneChange {
+                        destination: destination.name.clone(),
+                        target: target.address.clone(),
+                        precedence: destination.precedence,
+                        can_clear: destination.outbound.can_clear(),
+                        max_age: destination.options.retry.max_age,
+                        change: change.clone(),
+                        origin: origin(source, &outcome.subject),
+                    });
+                    routed.matcher = Some(target.name);
+                    routed.target = Some(target.address);
+                }
+            }
+            self.routed.push(routed);
+        }
+    }
+
+    /// Why some destinations have no address for it, in words; empty when all have one.
+    pub fn unresolved(&self) -> String {
+        let reasons = self.routed.iter().filter_map(|routed| {
+            routed
+                .unresolved
+                .as_ref()
+                .map(|why| format!("{}: {why}", routed.destination))
+        });
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The outcome that a retraction takes back, as far as addressing needs it.
+fn stand_in(retraction: &Retraction, source: &SourceName, event: EventId) -> Outcome {
+    Outcome {
+        kind: retraction.kind,
+        label: None,
+        value: None,
+        notes: None,
+        metadata: Map::new(),
+        subject: retraction.subject.clone(),
+        occurred_at: retraction.occurred_at,
+        basis: Basis::Reported,
+        source: source.clone(),
+        event,
+        rule: retraction.rule.clone(),
+    }
+}
+
+/// Ties revisions to the booking or deal they are about; 0 when neither is known.
+fn origin(source: &SourceName, subject: &Subject) -> u64 {
+    let Some(id) = subject.booking_id.as_ref().or(subject.deal_id.as_ref()) else {
+        return 0;
+    };
+    let mut hash = Sha256::new();
+    hash.update(source.as_str());
+    hash.update([0]);
+    hash.update(id);
+    let digest = hash.finalize();
+    let head = digest.first_chunk::<8>().expect("SHA-256 gives 32 bytes");
+    // 0 means "unknown", so a known origin must not be 0.
+    u64::from_be_bytes(*head).max(1)
+}

@@ -1,0 +1,270 @@
+//! Loading everything that `serve` would load, and reporting every mistake in it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::{Destination, Routes, Rules, Source};
+use crate::config::{self, Config, Env, Verification};
+use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions};
+use crate::delivery::{DestinationOptions, RetryPolicy};
+use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::metrics;
+use crate::model::{ConnectorName, DestinationName, Place, SourceName};
+
+/// Everything a running bridge is made from.
+#[derive(Debug)]
+pub struct Blueprint {
+    /// The configuration.
+    pub config: Config,
+    /// All connectors.
+    pub catalogue: Arc<Catalogue>,
+    /// The sources by name.
+    pub sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
+    /// The destinations that are switched on, by name.
+    pub destinations: BTreeMap<DestinationName, Arc<Destination>>,
+    /// Which destinations want which outcomes.
+    pub routes: Arc<Routes>,
+}
+
+/// A blueprint without mistakes.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The blueprint.
+    pub blueprint: Blueprint,
+    /// What somebody should look at, though nothing stops for it.
+    pub warnings: Vec<Diagnostic>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// Mistakes and warnings, gathered while building.
+#[derive(Default)]
+struct Findings {
+    mistakes: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Findings {
+    /// Keeps what went wrong or what to look at; answers what came of it.
+    fn take<T>(&mut self, result: Result<(T, Vec<Diagnostic>), Vec<Diagnostic>>) -> Option<T> {
+        match result {
+            Ok((made, warnings)) => {
+                self.warnings.extend(warnings);
+                Some(made)
+            }
+            Err(mistakes) => {
+                self.mistakes.extend(mistakes);
+                None
+            }
+        }
+    }
+}
+
+impl Blueprint {
+    /// Reads the configuration at `location` and everything it names.
+    ///
+    /// # Errors
+    /// Every mistake in configuration, connectors, settings, rules and routes.
+    pub fn load(location: &Path, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
+        let config::Loaded {
+            config,
+            warnings,
+            files,
+            ..
+        } = Config::load(location, env)?;
+        let (blueprint, more) = Self::build(config, location)?;
+        let warnings = warnings.into_iter().chain(more).collect();
+        Ok(Loaded {
+            blueprint,
+            warnings,
+            files,
+        })
+    }
+
+    /// Builds everything from a configuration. `file` is named by mistakes that have no better place.
+    ///
+    /// # Errors
+    /// Every mistake in connectors, settings and rules.
+    pub fn build(config: Config, file: &Path) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        // Counters belong to the recorder that is there when they are made.
+        metrics::exposition();
+        let mut findings = Findings::default();
+        let Some(catalogue) = findings.take(Catalogue::load(config.connectors_dir.as_deref()))
+        else {
+            return Err(findings.mistakes);
+        };
+        let mut sources = BTreeMap::new();
+        for source in config.sources.values() {
+            if let Some(made) = make_source(&config, source, &catalogue, file, &mut findings) {
+                sources.insert(source.name.clone(), Arc::new(made));
+            }
+        }
+        let mut destinations = BTreeMap::new();
+        for destination in config.destinations.values().filter(|d| d.enabled) {
+            if let Some(made) = make_destination(destination, &catalogue, file, &mut findings) {
+                destinations.insert(destination.name.clone(), Arc::new(made));
+            }
+        }
+        if !findings.mistakes.is_empty() {
+            return Err(findings.mistakes);
+        }
+        let routes = Arc::new(Routes::new(&config, &destinations));
+        let blueprint = Self {
+            config,
+            catalogue: Arc::new(catalogue),
+            sources: Arc::new(sources),
+            destinations,
+            routes,
+        };
+        Ok((blueprint, findings.warnings))
+    }
+}
+
+fn make_source(
+    config: &Config,
+    source: &config::Source,
+    catalogue: &Catalogue,
+    file: &Path,
+    findings: &mut Findings,
+) -> Option<Source> {
+    let context = format!("source `{}`", source.name);
+    let place = source.settings.place.as_ref();
+    let connector = find(
+        catalogue,
+        &source.connector,
+        place,
+        file,
+        &context,
+        findings,
+    )?;
+    if connector.inbound.is_none() {
+        findings.mistakes.push(
+            at(
+                place,
+                file,
+                format!("`{}` cannot be a source", connector.name),
+            )
+            .help("it only receives outcomes: use it under [destinations]")
+            .within(context),
+        );
+        return None;
+    }
+    let options = SourceOptions {
+        source: source.name.clone(),
+        public_url: config.source_url(source).to_string(),
+        verification_none_confirmed: source.verification == Verification::None,
+        dedupe_window: source
+            .dedupe_window
+            .and_then(|w| SignedDuration::try_from(w).ok()),
+    };
+    let inbound = findings.take(Inbound::new(connector, &source.settings, &options));
+    let rules = findings.take(Rules::load(connector, source.mapping.as_deref()));
+    let (inbound, rules) = (inbound?, rules?);
+    let mut settings = inbound.settings_value().clone();
+    if let (Some(currency), Some(known)) = (source.currency, settings.as_object_mut()) {
+        // A general option, but rules ask for it where the vendor names no currency.
+        known.insert("currency".to_owned(), currency.code().into());
+    }
+    Some(Source::new(
+        source.name.clone(),
+        Arc::clone(connector),
+        inbound,
+        source.region,
+        settings,
+        rules,
+    ))
+}
+
+fn make_destination(
+    destination: &config::Destination,
+    catalogue: &Catalogue,
+    file: &Path,
+    findings: &mut Findings,
+) -> Option<Destination> {
+    let context = format!("destination `{}`", destination.name);
+    let place = destination.settings.place.as_ref();
+    let connector = find(
+        catalogue,
+        &destination.connector,
+        place,
+        file,
+        &context,
+        findings,
+    )?;
+    if connector.outbound.is_none() {
+        findings.mistakes.push(
+            at(
+                place,
+                file,
+                format!("`{}` cannot be a destination", connector.name),
+            )
+            .help("it only sends webhooks: use it under [sources]")
+            .within(context),
+        );
+        return None;
+    }
+    let outbound = findings.take(Outbound::new(connector, &destination.settings))?;
+    Some(Destination {
+        name: destination.name.clone(),
+        connector: Arc::clone(connector),
+        outbound: Arc::new(outbound),
+        precedence: destination.precedence,
+        options: options(&destination.delivery),
+    })
+}
+
+fn find<'a>(
+    catalogue: &'a Catalogue,
+    name: &ConnectorName,
+    place: Option<&Place>,
+    file: &Path,
+    context: &str,
+    findings: &mut Findings,
+) -> Option<&'a Arc<Connector>> {
+    let found = catalogue.get(name);
+    if found.is_none() {
+        let known = catalogue.iter().map(|connector| connector.name.as_str());
+        let near = did_you_mean(name.as_str(), known)
+            .map(|near| format!("did you mean `{near}`? "))
+            .unwrap_or_default();
+        findings.mistakes.push(
+            at(place, file, format!("there is no connector `{name}`"))
+                .help(format!("{near}`outcome-bridge connectors list` shows all"))
+                .within(context),
+        );
+    }
+    found
+}
+
+/// A mistake at `place`, or in `file` when nobody knows the place.
+fn at(place: Option<&Place>, file: &Path, message: String) -> Diagnostic {
+    match place {
+        Some(place) => Diagnostic::error(&place.file, message).at(&place.text, place.span.clone()),
+        None => Diagnostic::error(file, message),
+    }
+}
+
+/// Delivery options as the workers take them. What the configuration has no word for keeps its default.
+fn options(delivery: &config::Delivery) -> DestinationOptions {
+    let defaults = DestinationOptions::default();
+    DestinationOptions {
+        concurrency: delivery.concurrency,
+        rate_per_second: delivery.rate_per_second.map(|rate| f64::from(rate.get())),
+        timeout: delivery.timeout,
+        connect_timeout: delivery.connect_timeout,
+        retry: RetryPolicy {
+            first: delivery.retry_first,
+            factor: delivery.retry_factor,
+            cap: delivery.retry_cap,
+            max_age: SignedDuration::try_from(delivery.max_age).unwrap_or(SignedDuration::MAX),
+            ..defaults.retry
+        },
+        hold_probe: delivery.hold_probe,
+        allow_private: delivery.allow_private,
+        allow_networks: delivery.allow_networks.clone(),
+        ..defaults
+    }
+}

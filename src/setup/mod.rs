@@ -1,0 +1,14 @@
+//! Configuration, connectors and rules brought together: checked, compiled, ready to run.
+//!
+//! [`Blueprint::load`] is what `check` does and what `serve` starts from: whatever it accepts runs,
+//! and whatever is wrong with files, connectors, settings, rules or routes is reported at once.
+
+mod blueprint;
+mod destination;
+mod routes;
+mod source;
+
+pub use blueprint::{Blueprint, Loaded};
+pub use destination::Destination;
+pub use routes::Routes;
+pub use source::{Rules, Source};
