@@ -50,9 +50,21 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// A failure from anything that can be told.
-    pub(super) fn of(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    /// A failure from an error, with its causes.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` asks for")]
+    pub(super) fn of(error: impl std::error::Error) -> Self {
+        let mut told = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let words = error.to_string();
+            // Some errors repeat their cause in their own words.
+            if !told.contains(&words) {
+                told.push_str(": ");
+                told.push_str(&words);
+            }
+            cause = error.source();
+        }
+        Self::Failed(told)
     }
 
     /// Tells it to the person and gives the exit code.

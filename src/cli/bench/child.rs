@@ -137,7 +137,7 @@ impl Child {
             .map_err(Failure::of)?;
         let answer = http
             .get(format!("http://{}/admin/v1/stats", self.office))
-            .bearer_auth(token)
+            .bearer_auth(token.trim())
             .send()
             .await
             .map_err(Failure::of)?;
