@@ -127,22 +127,29 @@ fn stored(
     })
 }
 
+/// What is kept of the processing, read back.
+fn story(processed: &Processed) -> Value {
+    serde_json::from_slice(&processed.trace).unwrap_or(Value::Null)
+}
+
 fn as_json(processed: &Processed, explain: bool) -> Value {
+    let story = story(processed);
     let mut value = json!({
         "disposition": processed.disposition,
         "reason": processed.reason,
         "facts": processed.facts,
-        "routing": processed.trace["routing"],
+        "routing": story["routing"],
     });
     if explain {
-        value["trace"] = processed.trace["rules"].clone();
+        value["trace"] = story["rules"].clone();
     }
     value
 }
 
 fn as_text(processed: &Processed, explain: bool) -> String {
+    let story = story(processed);
     let mut text = String::new();
-    if explain && let Ok(trace) = serde_json::from_value::<Trace>(processed.trace["rules"].clone())
+    if explain && let Ok(trace) = serde_json::from_value::<Trace>(story["rules"].clone())
     {
         text.push_str(&trace.to_text(Personal::Shown));
         text.push('\n');
@@ -154,7 +161,7 @@ fn as_text(processed: &Processed, explain: bool) -> String {
     for fact in &processed.facts {
         text.push_str(&format!("  {}\n", tell(fact)));
     }
-    for routed in processed.trace["routing"].as_array().into_iter().flatten() {
+    for routed in story["routing"].as_array().into_iter().flatten() {
         let target = routed["target"].as_str().map_or_else(
             || format!("no address: {}", Output::cell(&routed["unresolved"])),
             str::to_owned,

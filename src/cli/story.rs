@@ -71,6 +71,11 @@ fn rules(text: &mut String, trace: &Value) {
     if let Some(reason) = trace["failed"].as_str() {
         say!(text, "\nrules       not asked: {reason}");
     }
+    match trace["foreign"].as_str() {
+        Some(reason) if trace["rules"].is_null() => say!(text, "\nrules       not asked: {reason}"),
+        Some(reason) => say!(text, "\nforeign     {reason}"),
+        None => {}
+    }
     // A trace written by another version may not be readable by this one: then it is shown as it is.
     match serde_json::from_value::<Trace>(trace["rules"].clone()) {
         Ok(read) => say!(text, "\n{}", read.to_text(Personal::Shown)),

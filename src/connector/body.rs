@@ -58,13 +58,16 @@ pub enum BodyError {
     /// It is not three base64url parts with JSON claims.
     #[error("the body is no JWT: {0}")]
     Jwt(&'static str),
+    /// It was not stored: secrets cannot be removed from what cannot be read.
+    #[error("it could not be read well enough to remove secrets from it, so it was not stored")]
+    Withheld,
 }
 
 /// Reads a body as a tree.
 ///
 /// # Errors
 /// [`BodyError`] when it is not what it should be.
-pub fn decode_body(kind: BodyKind, body: &[u8]) -> Result<Value, BodyError> {
+pub(super) fn decode_body(kind: BodyKind, body: &[u8]) -> Result<Value, BodyError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(BodyError::Empty);
     }

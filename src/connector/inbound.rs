@@ -44,7 +44,7 @@ pub struct SourceOptions {
 
 /// See the module.
 pub struct Inbound {
-    rules: Rules,
+    pub(super) rules: Rules,
     options: SourceOptions,
     settings: Value,
 }
@@ -64,7 +64,7 @@ pub(super) struct Rules {
     pub(super) event_types: Vec<String>,
     event_type: Option<Template>,
     verifier: Verifier,
-    tenants: Vec<Tenant>,
+    pub(super) tenants: Vec<Tenant>,
     handshakes: Vec<Handshake>,
     dedupe: Vec<Template>,
     window: SignedDuration,
@@ -148,9 +148,6 @@ impl Inbound {
         self.shake(arrival, false)?;
         let rules = &self.rules;
         rules.verifier.verify(arrival).map_err(Early::Refused)?;
-        for tenant in &rules.tenants {
-            tenant.check(arrival).map_err(Early::Refused)?;
-        }
         self.shake(arrival, true)?;
         let event_type = rules.event_type.as_ref();
         Ok(Judged {

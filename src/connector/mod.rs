@@ -11,6 +11,7 @@
 mod body;
 mod case;
 mod catalogue;
+mod derive;
 mod field;
 mod fill;
 mod folder;
@@ -33,9 +34,10 @@ mod tests;
 mod verify;
 mod xml;
 
-pub use body::{BodyError, BodyKind, decode_body};
+pub use body::{BodyError, BodyKind};
 pub use case::{Case, CaseKind, InboundCase, OutboundCase};
 pub use catalogue::Catalogue;
+pub use derive::{Derived, Reading};
 pub use field::{Field, Role};
 pub use inbound::{Inbound, SourceOptions};
 pub use manifest::{Connector, InboundFacts, OutboundFacts};

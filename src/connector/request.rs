@@ -204,8 +204,6 @@ pub enum RefusalCode {
     Stale,
     /// Verification needs the body, and the body cannot be read.
     BodyUnreadable,
-    /// The request is genuine but belongs to somebody else's account.
-    ForeignTenant,
 }
 
 impl RefusalCode {
@@ -216,7 +214,6 @@ impl RefusalCode {
             Self::CredentialWrong => "credential_wrong",
             Self::Stale => "stale",
             Self::BodyUnreadable => "body_unreadable",
-            Self::ForeignTenant => "foreign_tenant",
         }
     }
 
@@ -225,7 +222,6 @@ impl RefusalCode {
         match self {
             Self::CredentialMissing | Self::CredentialWrong | Self::Stale => 401,
             Self::BodyUnreadable => 400,
-            Self::ForeignTenant => 403,
         }
     }
 }

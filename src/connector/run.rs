@@ -7,16 +7,16 @@ use super::case::{
 };
 use super::request::{Answer, InboundRequest, Reception, Unverified, VerifiedRequest};
 use super::{
-    Connector, DestinationAnswer, Inbound, Outbound, PreparedRequest, RenderInput, SourceOptions,
-    decode_body,
+    Connector, Derived, DestinationAnswer, Inbound, Outbound, PreparedRequest, Reading,
+    RenderInput, SourceOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::mapping::{Context, Derivation, derive, differences};
+use crate::mapping::{Derivation, differences};
 use crate::model::{
     Basis, DeliveryId, EventId, Money, Outcome, OutcomeId, OutcomeKind, Settings, SourceName,
     Subject, currency, parse_amount, parse_phone, parse_region,
 };
-use crate::queue::StoredOutcome;
+use crate::queue::{StoredEvent, StoredOutcome};
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,11 +126,17 @@ fn run_inbound(
                 &mut problems,
             );
             compare_event_type(inbound, &request, &mut problems);
-            match process(connector, &source, &request, case) {
+            match process(connector, &source, request, case) {
                 Err(reason) => ("failed".to_owned(), reason),
-                Ok(derived) => {
-                    compare_facts(inbound, &derived, &mut problems);
-                    (derived.disposition.to_string(), derived.reason)
+                Ok(Derived::Foreign(reason)) => ("ignored".to_owned(), reason),
+                Ok(Derived::Asked {
+                    derivation,
+                    left_out,
+                }) => {
+                    compare_facts(inbound, &derivation, &mut problems);
+                    let reasons = std::iter::once(derivation.reason).chain(left_out);
+                    let reason = reasons.collect::<Vec<_>>().join("; ");
+                    (derivation.disposition.to_string(), reason)
                 }
             }
         }
@@ -156,28 +162,28 @@ fn run_inbound(
 fn process(
     connector: &Connector,
     source: &Inbound,
-    request: &VerifiedRequest,
+    request: VerifiedRequest,
     case: &Case,
-) -> Result<Derivation, String> {
+) -> Result<Derived, String> {
     let rules = connector.rules.as_ref();
     let rules = rules.ok_or("the connector has no default rules")?;
-    let body = decode_body(source.body_kind(), request.body()).map_err(|e| e.to_string())?;
-    let text = |(name, value): (String, String)| (name, Value::String(value));
-    let header: Map<String, Value> = request.headers().iter().cloned().map(text).collect();
-    let query = form_urlencoded::parse(request.query().as_bytes());
-    let query: Map<String, Value> = query.into_owned().map(text).collect();
-    let region = case.settings.get("region").and_then(Value::as_str);
-    let context = Context {
-        source: source.source(),
-        event: EventId(1),
-        header: &Value::Object(header),
-        query: &Value::Object(query),
-        setting: source.settings_value(),
-        lookup: &Value::Null,
-        region: region.and_then(|code| parse_region(code).ok()),
-        received_at: case.now,
+    let event = request.into_new_event(source.source().clone(), case.now);
+    let event = StoredEvent {
+        id: EventId(1),
+        source: event.source,
+        received_at: event.received_at,
+        event_type: event.event_type,
+        headers: event.headers,
+        query: event.query,
+        body: event.body,
     };
-    Ok(derive(rules, &body, &context))
+    let region = case.settings.get("region").and_then(Value::as_str);
+    let reading = Reading {
+        rules,
+        setting: source.settings_value(),
+        region: region.and_then(|code| parse_region(code).ok()),
+    };
+    source.derive(&event, &reading).map_err(|e| e.to_string())
 }
 
 fn compare_event_type(

@@ -86,6 +86,6 @@ pub use ruleset::Ruleset;
 pub use scope::Scope;
 pub use table::{Table, Tables};
 pub use template::{Template, Vocabulary};
-pub use trace::{GroupKind, GroupStep, Origin, RowStep, SetStep, Step, Trace};
+pub use trace::{GroupKind, GroupStep, Origin, RowStep, SetStep, Step, Trace, shown};
 pub use value::is_nothing;
 pub use word::Word;

@@ -148,12 +148,25 @@ impl Path {
 
     /// Every value that is there, in order.
     pub fn each<'v>(&self, scope: &'v dyn Scope) -> impl Iterator<Item = &'v Value> + use<'v> {
-        let mut found = Vec::new();
-        let _ = self.visit(scope, &mut |value| {
-            found.push(value);
-            ControlFlow::Continue(())
+        let root = scope.root(&self.root);
+        let found = root.map(|value| values_at(&self.steps, value));
+        found.unwrap_or_default().into_iter()
+    }
+
+    /// Takes out of `root`, the value of its first word, every item of the list at its first `[*]`
+    /// for whose values `keep` does not hold. Answers how many items stayed and how many went.
+    pub fn retain_items(
+        &self,
+        root: &mut Value,
+        keep: &mut dyn FnMut(&[&Value]) -> bool,
+    ) -> (usize, usize) {
+        let (mut stayed, mut gone) = (0, 0);
+        retain_items(&self.steps, root, &mut |values| {
+            let stays = keep(values);
+            *if stays { &mut stayed } else { &mut gone } += 1;
+            stays
         });
-        found.into_iter()
+        (stayed, gone)
     }
 
     /// Hands every value that is there to `take`, until it has enough.
@@ -200,6 +213,53 @@ fn walk<'v>(
     }
 }
 
+fn retain_items(steps: &[Step], value: &mut Value, keep: &mut dyn FnMut(&[&Value]) -> bool) {
+    let Some((step, rest)) = steps.split_first() else {
+        return;
+    };
+    match step {
+        Step::Name(name) => {
+            if let Some(inner) = value.get_mut(&**name) {
+                retain_items(rest, inner, keep);
+            }
+        }
+        Step::Position(position) => {
+            let items = as_list_mut(value);
+            if let Some(item) = index_of(items.len(), *position).and_then(|at| items.get_mut(at)) {
+                retain_items(rest, item, keep);
+            }
+        }
+        Step::Select(selector) => as_list_mut(value)
+            .iter_mut()
+            .filter(|item| selector.holds(item))
+            .for_each(|item| retain_items(rest, item, keep)),
+        Step::Each => match value {
+            Value::Array(items) => items.retain(|item| keep(&values_at(rest, item))),
+            Value::Null => {}
+            single if keep(&values_at(rest, single)) => {}
+            single => *single = Value::Null,
+        },
+    }
+}
+
+fn values_at<'v>(steps: &[Step], value: &'v Value) -> Vec<&'v Value> {
+    let mut found = Vec::new();
+    // Never broken off: every value is taken.
+    let _ = walk(steps, value, &mut |value| {
+        found.push(value);
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn as_list_mut(value: &mut Value) -> &mut [Value] {
+    match value {
+        Value::Array(items) => items,
+        Value::Null => &mut [],
+        single => std::slice::from_mut(single),
+    }
+}
+
 fn as_list(value: &Value) -> &[Value] {
     match value {
         Value::Array(items) => items,
@@ -209,12 +269,14 @@ fn as_list(value: &Value) -> &[Value] {
 }
 
 fn item_at(items: &[Value], position: isize) -> Option<&Value> {
+    items.get(index_of(items.len(), position)?)
+}
+
+/// A position from the start or the end as an index into a list of `length` items.
+fn index_of(length: usize, position: isize) -> Option<usize> {
     match usize::try_from(position) {
-        Ok(from_start) => items.get(from_start),
-        Err(_negative) => items
-            .len()
-            .checked_sub(position.unsigned_abs())
-            .and_then(|at| items.get(at)),
+        Ok(from_start) => Some(from_start),
+        Err(_negative) => length.checked_sub(position.unsigned_abs()),
     }
 }
 
@@ -408,6 +470,45 @@ mod tests {
         assert_eq!(first(&event, "event.one[id = 7].id"), json!(7));
         assert_eq!(first(&event, "event.one[1].id"), json!(null));
         assert_eq!(first(&event, "event.none[*]"), json!(null));
+    }
+
+    #[test]
+    fn items_are_taken_out_of_the_list_by_their_values() {
+        for (path, event, expected, counts) in [
+            (
+                "event[*].id",
+                json!([{"id": 1}, {"id": 2}, {"no": 1}]),
+                json!([{"id": 1}]),
+                (1, 2),
+            ),
+            ("event[*].id", json!({"id": 2}), json!(null), (0, 1)),
+            ("event[*].id", json!({"id": 1}), json!({"id": 1}), (1, 0)),
+            (
+                "event.a[-1].b[*].c[*]",
+                json!({"a": [{}, {"b": [{"c": [1, 2]}, {"c": [1, 1]}]}]}),
+                json!({"a": [{}, {"b": [{"c": [1, 1]}]}]}),
+                (1, 1),
+            ),
+            (
+                "event.a[k = x].b[*]",
+                json!({"a": [{"k": "x", "b": [2]}, {"k": "y", "b": [2]}]}),
+                json!({"a": [{"k": "x", "b": []}, {"k": "y", "b": [2]}]}),
+                (0, 1),
+            ),
+            (
+                "event.a[*].id",
+                json!({"a": null}),
+                json!({"a": null}),
+                (0, 0),
+            ),
+            ("event.a", json!({"a": 2}), json!({"a": 2}), (0, 0)),
+        ] {
+            let mut left = event.clone();
+            let path = Path::parse(path, &["event"]).unwrap();
+            let ones = |values: &[&Value]| !values.is_empty() && values.iter().all(|v| **v == 1);
+            let found = path.retain_items(&mut left, &mut |values| ones(values));
+            assert_eq!((left, found), (expected, counts), "{}", path.as_str());
+        }
     }
 
     #[test]

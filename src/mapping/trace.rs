@@ -190,7 +190,7 @@ impl Trace {
 }
 
 /// A value as it is shown to people: JSON, cut where it becomes long.
-pub(super) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => shown_text(text),
         Value::Array(_) | Value::Object(_) => shown_json(value),

@@ -6,6 +6,8 @@
 //! becomes `failed` with its reason and delays nothing.
 
 mod routing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,11 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::{Map, Value, json};
+use bytes::Bytes;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::connector::decode_body;
-use crate::mapping::{Context, derive};
+use crate::connector::{Derived, Reading};
+use crate::mapping::Trace;
 use crate::model::{Disposition, Fact, SourceName};
 use crate::queue::{Processed, Queue, QueueError, StoredEvent};
 use crate::setup::{Routes, Source};
@@ -43,10 +46,7 @@ impl Processor {
     /// What becomes of one event. Pure: nothing is stored, nothing is sent.
     pub fn process(&self, event: &StoredEvent) -> Processed {
         let Some(source) = self.sources.get(&event.source) else {
-            return failed(format!(
-                "there is no source `{}` in the configuration",
-                event.source
-            ));
+            return failed(format!("there is no source `{}` in the configuration", event.source));
         };
         // Belt and braces: a mistake in our own code must cost one event, not the processor.
         catch_unwind(AssertUnwindSafe(|| process(source, &self.routes, event)))
@@ -107,60 +107,79 @@ impl Processor {
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))?;
-        let settled = processed
-            .into_iter()
-            .map(|(id, processed)| queue.settle_event(id, processed));
-        join_all(settled)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        let settled = processed.into_iter().map(|(id, processed)| queue.settle_event(id, processed));
+        join_all(settled).await.into_iter().collect::<Result<(), _>>()?;
         Ok(count)
+    }
+}
+
+/// What is kept of how an event was processed, for `explain`. Written straight to JSON text: it is made
+/// for every event and read for few.
+#[derive(Default, Serialize)]
+struct Story<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a Trace>,
+    #[serde(skip_serializing_if = "<[Routed]>::is_empty")]
+    routing: &'a [Routed],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foreign: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<&'a str>,
+}
+
+impl Story<'_> {
+    fn to_json(&self) -> Bytes {
+        serde_json::to_vec(self).expect("texts, numbers and lists are always JSON").into()
     }
 }
 
 fn failed(reason: String) -> Processed {
     Processed {
         disposition: Some(Disposition::Failed),
-        trace: json!({ "failed": &reason }),
+        trace: Story { failed: Some(&reason), ..Story::default() }.to_json(),
         reason,
         ..Processed::default()
     }
 }
 
 fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
-    let body = match decode_body(source.body_kind(), &event.body) {
-        Ok(body) => body,
+    let rules = source.rules();
+    let reading =
+        Reading { rules: &rules.ruleset, setting: &source.settings, region: source.region };
+    let (derivation, left_out) = match source.inbound.derive(event, &reading) {
+        Ok(Derived::Asked { derivation, left_out }) => (derivation, left_out),
+        Ok(Derived::Foreign(reason)) => return foreign(reason),
         Err(error) => return failed(format!("the body cannot be read: {error}")),
     };
-    let rules = source.rules();
-    let derivation = derive(
-        &rules.ruleset,
-        &body,
-        &Context {
-            source: &event.source,
-            event: event.id,
-            header: &headers(&event.headers),
-            query: &query(&event.query),
-            setting: &source.settings,
-            lookup: &Value::Null,
-            region: source.region,
-            received_at: event.received_at,
-        },
-    );
     let routing = Routing::of(&derivation.facts, routes, &event.source, event.id);
-    let (disposition, reason) = conclude(
-        derivation.disposition,
-        derivation.reason,
-        &derivation.facts,
-        &routing,
-    );
-    let trace = json!({ "rules": derivation.trace, "routing": routing.routed });
+    let (disposition, mut reason) =
+        conclude(derivation.disposition, derivation.reason, &derivation.facts, &routing);
+    if let Some(left_out) = &left_out {
+        reason = format!("{reason}; {left_out}");
+    }
+    let trace = Story {
+        rules: Some(&derivation.trace),
+        routing: &routing.routed,
+        foreign: left_out.as_deref(),
+        failed: None,
+    }
+    .to_json();
     Processed {
         disposition: Some(disposition),
         reason,
         trace,
         facts: derivation.facts,
         changes: routing.changes,
+    }
+}
+
+/// A genuine event of another account: the vendor signs for all its customers with one key.
+fn foreign(reason: String) -> Processed {
+    Processed {
+        disposition: Some(Disposition::Ignored),
+        trace: Story { foreign: Some(&reason), ..Story::default() }.to_json(),
+        reason,
+        ..Processed::default()
     }
 }
 
@@ -176,35 +195,11 @@ fn conclude(
     if disposition != Disposition::Mapped || unresolved.is_empty() {
         return (disposition, reason);
     }
-    let only_outcomes = !facts
-        .iter()
-        .any(|f| matches!(f, Fact::Appointment(_) | Fact::Call(_)));
+    let only_outcomes = !facts.iter().any(|f| matches!(f, Fact::Appointment(_) | Fact::Call(_)));
     let disposition = if routing.changes.is_empty() && only_outcomes {
         Disposition::Unmatched
     } else {
         disposition
     };
     (disposition, format!("{reason}; no address at {unresolved}"))
-}
-
-/// Headers as rules read them: `header.x-shopify-topic`.
-pub fn headers(headers: &[(String, String)]) -> Value {
-    object(
-        headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    )
-}
-
-/// The query as rules read it: `query.name`.
-pub fn query(query: &str) -> Value {
-    object(form_urlencoded::parse(query.as_bytes()).into_owned())
-}
-
-fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
-    Value::Object(
-        pairs
-            .map(|(name, value)| (name, Value::String(value)))
-            .collect::<Map<_, _>>(),
-    )
 }

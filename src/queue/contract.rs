@@ -121,7 +121,7 @@ pub(crate) fn mapped(facts: Vec<Fact>, changes: Vec<LaneChange>) -> Processed {
     Processed {
         disposition: Some(Disposition::Mapped),
         reason: "a rule matched".into(),
-        trace: json!({"rules": 1}),
+        trace: Bytes::from_static(br#"{"rules": 1}"#),
         facts,
         changes,
     }

@@ -148,8 +148,8 @@ pub struct Processed {
     pub disposition: Option<Disposition>,
     /// Why, in words.
     pub reason: String,
-    /// The whole derivation, as shown by `events explain`.
-    pub trace: Value,
+    /// The whole derivation as JSON text, as shown by `events explain`.
+    pub trace: Bytes,
     /// The facts derived. Outcomes among them are numbered in this order, from 0.
     pub facts: Vec<Fact>,
     /// What changes at which lane.

@@ -90,7 +90,7 @@ fn processed(id: EventId, n: u64) -> Processed {
     Processed {
         disposition: Some(Disposition::Mapped),
         reason: "mapped".into(),
-        trace: serde_json::json!({ "n": n }),
+        trace: serde_json::json!({ "n": n }).to_string().into(),
         facts: vec![Fact::Outcome(outcome)],
         changes: vec![change],
     }

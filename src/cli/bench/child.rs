@@ -175,6 +175,23 @@ impl Child {
         Ok((kilobytes / 1024.0).round())
     }
 
+    /// Processor time that it has used so far, in seconds: what a figure cost, whatever else the machine
+    /// was doing at the time.
+    pub(super) fn cpu_seconds(&self) -> Result<f64, Failure> {
+        let id = self.process.id().ok_or_else(|| Failure::Failed("the bridge has ended".to_owned()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(Failure::of)?;
+        // Fields 14 and 15, counted after the command's name, which may hold anything.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+        let ticks: f64 = fields
+            .into_iter()
+            .flatten()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<f64>().ok())
+            .sum();
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// Stops it as an operator would, and waits.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
         if let Some(id) = self

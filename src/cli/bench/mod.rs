@@ -83,25 +83,27 @@ impl Bench {
         output.note("accepting …");
         let bridge = Child::bridge(home.path(), "accept", None).await?;
         let mut syncs = Value::Null;
+        let mut accepted = 0;
         for &connections in &self.connections {
             let before = bridge.stats().await?;
             let work = Work::new(bridge.inlet, &bridge.secret, self.body_bytes);
-            rows.push(
-                "accepted",
-                connections,
-                load::run(&work, connections, span).await?,
-            );
+            let measured = load::run(&work, connections, span).await?;
+            accepted += measured.count;
+            rows.push("accepted", connections, measured);
             let after = bridge.stats().await?;
             syncs = ratio(&before, &after);
             bridge.drained(Duration::from_secs(120)).await?;
         }
-        let accept_memory = bridge.peak_resident_mb()?;
+        let accept = json!({
+            "resident_mb": bridge.peak_resident_mb()?,
+            "cpu_us_per_event": per_event(bridge.cpu_seconds()?, accepted),
+        });
         bridge.stop().await?;
 
         output.note("delivering …");
         let delivered = self.deliver(home.path(), span).await?;
 
-        let document = report::document(&rows, &raw, &delivered, &syncs, accept_memory);
+        let document = report::document(&rows, &raw, &delivered, &syncs, &accept);
         if output.is_json() {
             output.json(&document);
         } else {
@@ -120,11 +122,13 @@ impl Bench {
         destination.reset();
         let begun = Instant::now();
         let connections = self.connections.iter().copied().max().unwrap_or(1);
+        let before = bridge.cpu_seconds()?;
         let sent = load::run(&work, connections, span).await?;
         let loaded = destination
             .wait_for(sent.count, Duration::from_secs(300))
             .await?;
         let took = begun.elapsed();
+        let cpu = bridge.cpu_seconds()? - before;
         let memory = bridge.peak_resident_mb()?;
         bridge.stop().await?;
         Ok(json!({
@@ -133,6 +137,7 @@ impl Bench {
             "idle_ms": idle,
             "loaded_p99_ms": loaded,
             "resident_mb": memory,
+            "cpu_us_per_event": per_event(cpu, sent.count),
         }))
     }
 }
@@ -159,6 +164,11 @@ impl Rows {
         all.dedup();
         all
     }
+}
+
+/// Microseconds of processor time per event.
+fn per_event(cpu_seconds: f64, events: u64) -> f64 {
+    (cpu_seconds * 1e6 / events.max(1) as f64).round()
 }
 
 /// Syncs of the journal per committed request, between two looks.

@@ -16,7 +16,7 @@ pub(super) fn document(
     raw: &Figures,
     delivered: &Value,
     syncs: &Value,
-    accept_memory: f64,
+    accept: &Value,
 ) -> Value {
     let mut document = json!({
         "bare": {}, "engine": {}, "accepted": {}, "limit": {},
@@ -27,7 +27,11 @@ pub(super) fn document(
             "idle_ms": delivered["idle_ms"],
             "loaded_p99_ms": delivered["loaded_p99_ms"],
         },
-        "resident_mb": accept_memory.max(delivered["resident_mb"].as_f64().unwrap_or(0.0)),
+        "resident_mb": accept["resident_mb"].as_f64().unwrap_or(0.0).max(delivered["resident_mb"].as_f64().unwrap_or(0.0)),
+        "cpu_us_per_event": {
+            "accepted": accept["cpu_us_per_event"],
+            "delivered": delivered["cpu_us_per_event"],
+        },
         "machine": machine(),
     });
     for connections in rows.connections() {
@@ -168,6 +172,14 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
                 "p50 {} ms, p99 {} ms",
                 millis(&document["raw_sync"]["p50_ms"]),
                 millis(&document["raw_sync"]["p99_ms"])
+            ),
+        ),
+        (
+            "processor time per event",
+            format!(
+                "{} µs accepted and processed, {} µs delivered, too",
+                number(&document["cpu_us_per_event"]["accepted"]),
+                number(&document["cpu_us_per_event"]["delivered"])
             ),
         ),
         (

@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::connector::body::{BodyError, BodyKind, decode_body};
+use crate::connector::derive::{headers_value, query_value};
 use crate::connector::request::RequestParts;
 use crate::mapping::Scope;
 
@@ -63,22 +64,11 @@ impl Scope for Arrival<'_> {
     fn root(&self, name: &str) -> Option<&Value> {
         match name {
             "event" => self.event().ok(),
-            "header" => Some(self.headers.get_or_init(|| {
-                let headers = self.parts.headers.iter();
-                Value::Object(
-                    headers
-                        .map(|(name, value)| (name.clone(), Value::String(value.clone())))
-                        .collect::<Map<_, _>>(),
-                )
-            })),
-            "query" => Some(self.query.get_or_init(|| {
-                let pairs = form_urlencoded::parse(self.parts.query.as_bytes());
-                Value::Object(
-                    pairs
-                        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-                        .collect::<Map<_, _>>(),
-                )
-            })),
+            "header" => Some(
+                self.headers
+                    .get_or_init(|| headers_value(&self.parts.headers)),
+            ),
+            "query" => Some(self.query.get_or_init(|| query_value(&self.parts.query))),
             "method" => Some(
                 self.method
                     .get_or_init(|| Value::String(self.parts.method.clone())),

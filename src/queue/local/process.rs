@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -20,7 +21,7 @@ use super::tx::Tx;
 pub(super) struct Prepared {
     disposition: Disposition,
     reason: String,
-    trace: Vec<u8>,
+    trace: Bytes,
     outcomes: Vec<(Vec<u8>, Revision)>,
     changes: Vec<(Hash16, LaneChange)>,
 }
@@ -62,7 +63,7 @@ impl Prepared {
         Ok(Self {
             disposition,
             reason: processed.reason,
-            trace: json(&processed.trace)?,
+            trace: processed.trace,
             outcomes,
             changes,
         })

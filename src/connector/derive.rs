@@ -1,0 +1,113 @@
+//! From a stored event to what its rules make of it: read the body, leave out what belongs to other
+//! accounts, apply the rules. The processor and the connectors' own cases do it by the same words.
+
+use serde_json::{Map, Value};
+
+use super::Inbound;
+use super::body::{BodyError, decode_body};
+use super::redact::WITHHELD;
+use super::tenant::{Content, Foreign};
+use crate::mapping::{Context, Derivation, Ruleset, derive};
+use crate::model::Region;
+use crate::queue::StoredEvent;
+
+/// What a source's events are read with.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// The rules.
+    pub rules: &'a Ruleset,
+    /// The settings that they may read as `setting.…`.
+    pub setting: &'a Value,
+    /// Where phone numbers without a country code are from.
+    pub region: Option<Region>,
+}
+
+/// What became of a stored event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Derived {
+    /// The rules were asked.
+    Asked {
+        /// What they made of it.
+        derivation: Derivation,
+        /// Which items of a batch they were not shown, and why, if any.
+        left_out: Option<String>,
+    },
+    /// It is all of another account, for the reason given: the rules were not asked.
+    Foreign(String),
+}
+
+impl Inbound {
+    /// What the rules make of an event that this source has received.
+    ///
+    /// # Errors
+    /// [`BodyError`] when its body cannot be read.
+    pub fn derive(&self, event: &StoredEvent, reading: &Reading<'_>) -> Result<Derived, BodyError> {
+        if event.body == WITHHELD {
+            return Err(BodyError::Withheld);
+        }
+        let mut body = decode_body(self.body_kind(), &event.body)?;
+        let header = headers_value(&event.headers);
+        let query = query_value(&event.query);
+        let mut content = Content {
+            body: &mut body,
+            header: &header,
+            query: &query,
+        };
+        let left_out = match self.leave_out_foreign(&mut content) {
+            Foreign::Nothing => None,
+            Foreign::Items(reason) => Some(reason),
+            Foreign::Everything(reason) => return Ok(Derived::Foreign(reason)),
+        };
+        let context = Context {
+            source: &event.source,
+            event: event.id,
+            header: &header,
+            query: &query,
+            setting: reading.setting,
+            lookup: &Value::Null,
+            region: reading.region,
+            received_at: event.received_at,
+        };
+        let derivation = derive(reading.rules, &body, &context);
+        Ok(Derived::Asked {
+            derivation,
+            left_out,
+        })
+    }
+
+    /// By every assertion; the first one that the whole event fails decides.
+    fn leave_out_foreign(&self, content: &mut Content<'_>) -> Foreign {
+        let mut reasons = Vec::new();
+        for tenant in &self.rules.tenants {
+            match tenant.leave_out_foreign(content) {
+                Foreign::Nothing => {}
+                Foreign::Items(reason) => reasons.push(reason),
+                everything @ Foreign::Everything(_) => return everything,
+            }
+        }
+        if reasons.is_empty() {
+            Foreign::Nothing
+        } else {
+            Foreign::Items(reasons.join("; "))
+        }
+    }
+}
+
+/// Headers as rules read them: `header.x-shopify-topic`.
+pub(super) fn headers_value(headers: &[(String, String)]) -> Value {
+    object(
+        headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    )
+}
+
+/// The query as rules read it: `query.name`.
+pub(super) fn query_value(query: &str) -> Value {
+    object(form_urlencoded::parse(query.as_bytes()).into_owned())
+}
+
+fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
+    let pairs = pairs.map(|(name, value)| (name, Value::String(value)));
+    Value::Object(pairs.collect::<Map<_, _>>())
+}

@@ -1,0 +1,94 @@
+//! What becomes of events of other accounts, and of events that cannot be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Processor;
+use crate::connector::{Catalogue, Inbound, SourceOptions};
+use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
+use crate::queue::{Processed, StoredEvent};
+use crate::setup::{Routes, Rules, Source};
+
+/// A HubSpot source that is bound to portal 62515.
+fn processed(body: &str) -> Processed {
+    let name = SourceName::new("crm").unwrap();
+    let catalogue = Catalogue::embedded();
+    let connector = catalogue
+        .get(&ConnectorName::new("hubspot").unwrap())
+        .unwrap();
+    let settings = json!({ "client_secret": "a-secret", "portal_ids": ["62515"] });
+    let options = SourceOptions {
+        source: name.clone(),
+        public_url: "https://bridge.example.com/webhooks/crm".to_owned(),
+        verification_none_confirmed: false,
+        dedupe_window: None,
+    };
+    let (inbound, _) = Inbound::new(connector, &Settings::from_json(settings), &options).unwrap();
+    let (rules, _) = Rules::load(connector, None).unwrap();
+    let setting = inbound.settings_value().clone();
+    let source = Source::new(
+        name.clone(),
+        Arc::clone(connector),
+        inbound,
+        None,
+        setting,
+        rules,
+    );
+    let sources = BTreeMap::from([(name.clone(), Arc::new(source))]);
+    let processor = Processor::new(Arc::new(sources), Arc::new(Routes::default()));
+    processor.process(&StoredEvent {
+        id: EventId::first_at(1),
+        source: name,
+        received_at: Timestamp::UNIX_EPOCH,
+        event_type: None,
+        headers: Vec::new(),
+        query: String::new(),
+        body: body.to_owned().into(),
+    })
+}
+
+fn won(portal: u32, deal: &str) -> Value {
+    json!({
+        "objectId": deal, "propertyName": "dealstage", "propertyValue": "closedwon", "portalId": portal,
+        "occurredAt": 1_767_312_000_123_i64, "subscriptionType": "deal.propertyChange",
+    })
+}
+
+#[test]
+fn an_event_of_another_account_is_ignored_and_the_rules_are_not_asked() {
+    let processed = processed(&json!([won(1, "7")]).to_string());
+    let reason = "of another account: `event[*].portalId` is 1, not one of `portal_ids`";
+    assert_eq!(processed.disposition, Some(Disposition::Ignored));
+    assert_eq!(processed.reason, reason);
+    assert_eq!(trace(&processed), json!({ "foreign": reason }));
+    assert!(processed.facts.is_empty());
+}
+
+#[test]
+fn the_own_items_of_a_batch_are_processed_and_the_others_are_counted() {
+    let processed = processed(&json!([won(1, "7"), won(62515, "8")]).to_string());
+    let left_out = "1 of 2 items left out, of another account: `event[*].portalId` is 1, not one of `portal_ids`";
+    assert_eq!(processed.disposition, Some(Disposition::Mapped));
+    assert!(processed.reason.ends_with(left_out), "{}", processed.reason);
+    assert_eq!(trace(&processed)["foreign"], left_out);
+    assert!(trace(&processed)["rules"]["steps"].is_array());
+    assert_eq!(processed.facts.len(), 1);
+}
+
+#[test]
+fn a_body_that_cannot_be_read_fails_whoever_it_is_from() {
+    let processed = processed("[{");
+    assert_eq!(processed.disposition, Some(Disposition::Failed));
+    assert!(
+        processed.reason.starts_with("the body cannot be read"),
+        "{}",
+        processed.reason
+    );
+}
+
+fn trace(processed: &Processed) -> serde_json::Value {
+    serde_json::from_slice(&processed.trace).unwrap()
+}
