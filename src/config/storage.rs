@@ -26,7 +26,7 @@ pub struct Storage {
     pub min_free_disk: ByteSize,
     /// The size of a journal segment, the unit in which disk space is given back. Default 32 MB.
     pub segment: ByteSize,
-    /// Memory for the index. Default 64 MB; more for backlogs of many millions.
+    /// Memory for the index. Default 32 MB; more for backlogs of many millions.
     pub index_cache: ByteSize,
 }
 
@@ -39,7 +39,7 @@ impl Default for Storage {
             max_open_deliveries: 5_000_000,
             min_free_disk: ByteSize::new(256_000_000),
             segment: ByteSize::new(32_000_000),
-            index_cache: ByteSize::new(64_000_000),
+            index_cache: ByteSize::new(32_000_000),
         }
     }
 }
