@@ -11,9 +11,11 @@ use std::fmt::Debug;
 
 use jiff::SignedDuration;
 use outcome_bridge::connector::{
-    Case, CaseKind, Catalogue, Connector, Inbound, InboundCase, InboundRequest, Reception,
-    RequestParts, Role, Unverified, request_of, run_cases, source_of,
+    Case, CaseKind, Catalogue, Connector, Derived, Inbound, InboundCase, InboundRequest, Reading,
+    Reception, RequestParts, Role, Unverified, VerifiedRequest, request_of, run_cases, source_of,
 };
+use outcome_bridge::model::EventId;
+use outcome_bridge::queue::StoredEvent;
 use serde_json::Value;
 
 fn catalogue() -> Catalogue {
@@ -308,6 +310,9 @@ fn no_secret_is_shown_or_stored() {
             shown.push(format!("{:?}", request.headers()));
             shown.push(request.query().to_owned());
             shown.push(String::from_utf8_lossy(request.body()).into_owned());
+            let event = stored(request, genuine);
+            shown.push(format!("{event:?}"));
+            shown.push(derivation(&event, genuine));
         }
         let mut bare = genuine.request.parts().clone();
         bare.headers
@@ -324,6 +329,35 @@ fn no_secret_is_shown_or_stored() {
         }
     });
     none(&problems);
+}
+
+/// The event as it is stored.
+fn stored(request: VerifiedRequest, genuine: &Genuine<'_>) -> StoredEvent {
+    let event = request.into_new_event(genuine.source.source().clone(), genuine.case.now);
+    StoredEvent {
+        id: EventId::first_at(1),
+        source: event.source,
+        received_at: event.received_at,
+        event_type: event.event_type,
+        headers: event.headers,
+        query: event.query,
+        body: event.body,
+    }
+}
+
+/// What the rules make of an event, with the whole trace, as it is stored and shown.
+fn derivation(event: &StoredEvent, genuine: &Genuine<'_>) -> String {
+    let reading = Reading {
+        rules: genuine.connector.rules.as_ref().unwrap(),
+        setting: genuine.source.settings_value(),
+        region: None,
+    };
+    let derived = genuine.source.derive(event, &reading);
+    if let Ok(Derived::Asked { derivation, .. }) = &derived {
+        let trace = serde_json::to_string(&derivation.trace).unwrap();
+        return format!("{derived:?} {trace}");
+    }
+    format!("{derived:?}")
 }
 
 #[test]

@@ -106,3 +106,97 @@ fn name_of(path: &Path) -> String {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECTOR: &str = "format = 1\ntitle = \"Mine\"\nsummary = \"A connector of mine.\"\n[inbound]\n[inbound.verify]\nkind = \"none\"\nreason = \"a test\"\n";
+
+    /// A directory with these files.
+    fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    fn named<'a>(catalogue: &'a Catalogue, name: &str) -> &'a Connector {
+        catalogue.get(&ConnectorName::new(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_folder_with_a_new_name_adds_a_connector() {
+        let directory = overlay(&[
+            ("mine/connector.toml", CONNECTOR),
+            (".git/connector.toml", "no connector"),
+            ("README.md", "no folder"),
+        ]);
+        let (catalogue, _) = Catalogue::load(Some(directory.path())).unwrap();
+        assert_eq!(named(&catalogue, "mine").title, "Mine");
+        let embedded = Catalogue::embedded().iter().count();
+        assert_eq!(catalogue.iter().count(), embedded + 1);
+    }
+
+    #[test]
+    fn a_folder_with_a_known_name_replaces_that_connector_whole() {
+        let directory = overlay(&[("stripe/connector.toml", CONNECTOR)]);
+        let (catalogue, _) = Catalogue::load(Some(directory.path())).unwrap();
+        let stripe = named(&catalogue, "stripe");
+        assert_eq!((stripe.title.as_str(), stripe.setup.as_str()), ("Mine", ""));
+        assert!(stripe.rules.is_none() && stripe.cases.is_empty() && stripe.fields.is_empty());
+        assert_eq!(
+            catalogue.iter().count(),
+            Catalogue::embedded().iter().count()
+        );
+    }
+
+    #[test]
+    fn mistakes_of_every_folder_are_told_with_file_and_line() {
+        let wrong = format!("{CONNECTOR}colour = \"red\"\n");
+        let rules = "format = 1\n[[rule]]\nid = \"r\"\nwhen = 7\noutcome = \"closed\"\n";
+        let directory = overlay(&[
+            ("first/connector.toml", wrong.as_str()),
+            ("second/connector.toml", CONNECTOR),
+            ("second/mapping.toml", rules),
+            ("third/setup.md", "no connector.toml"),
+        ]);
+        let mistakes = Catalogue::load(Some(directory.path())).unwrap_err();
+        let told: Vec<(PathBuf, usize)> = mistakes
+            .iter()
+            .map(|d| {
+                let file = d.file.strip_prefix(directory.path()).unwrap().to_owned();
+                (file, d.position().map_or(0, |(line, _)| line))
+            })
+            .collect();
+        for expected in [
+            ("first/connector.toml", 8),
+            ("second/mapping.toml", 4),
+            ("third/connector.toml", 0),
+        ] {
+            let (file, line) = expected;
+            assert!(
+                told.contains(&(file.into(), line)),
+                "{expected:?} in {told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_mistake() {
+        let directory = overlay(&[]);
+        let missing = directory.path().join("missing");
+        let mistakes = Catalogue::load(Some(&missing)).unwrap_err();
+        assert_eq!(mistakes[0].file, missing);
+        assert!(
+            mistakes[0]
+                .help
+                .as_ref()
+                .unwrap()
+                .contains("connectors.dir")
+        );
+    }
+}

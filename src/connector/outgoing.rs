@@ -256,14 +256,19 @@ fn sign(key: &[u8], headers: &mut Vec<(String, String)>, body: &[u8], input: Ren
     let delivery = input.delivery.to_string();
     let id = format!("msg_{}", delivery.trim_start_matches("dlv_"));
     let timestamp = input.now.as_second().to_string();
+    let signature = signature(key, &id, &timestamp, body);
+    headers.push(("webhook-id".to_owned(), id));
+    headers.push(("webhook-timestamp".to_owned(), timestamp));
+    headers.push(("webhook-signature".to_owned(), signature));
+}
+
+/// The value of `webhook-signature`.
+pub(super) fn signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
     let mut hasher = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         hasher.update(part);
     }
-    let signature = STANDARD.encode(hasher.finalize().into_bytes());
-    headers.push(("webhook-id".to_owned(), id));
-    headers.push(("webhook-timestamp".to_owned(), timestamp));
-    headers.push(("webhook-signature".to_owned(), format!("v1,{signature}")));
+    format!("v1,{}", STANDARD.encode(hasher.finalize().into_bytes()))
 }
 
 /// Percent-encodes everything but letters, digits and `-._~`.

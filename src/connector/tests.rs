@@ -1,6 +1,8 @@
 //! What a source does with requests, over the kinds of verification that have no published vectors,
 //! handshakes, duplicate keys, accounts and mistakes in settings.
 
+mod sending;
+
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::Ed25519KeyPair;
