@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::testing::{accepts, connector, options, request, source, source_with};
+use super::testing::{accepts, connector, options, request, source};
 use super::{Inbound, Reception, RequestParts, SignError};
 use crate::model::Settings;
 

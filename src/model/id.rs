@@ -69,7 +69,7 @@ fn write_base32(f: &mut fmt::Formatter<'_>, value: u64) -> fmt::Result {
         *slot = ALPHABET[(rest & 31) as usize];
         rest >>= 5;
     }
-    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    f.write_str(std::str::from_utf8(&text).map_err(|_not_text| fmt::Error)?)
 }
 
 fn read_base32(text: &str) -> Option<u64> {

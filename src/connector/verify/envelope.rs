@@ -1,83 +1,16 @@
-//! Where signature, timestamp and id stand in a request, and how they are written.
-//!
-//! Shared by keyed hashes and public-key signatures. The timestamp is checked as a number but goes
-//! into the signed bytes as the text that was received.
+//! Where signature, timestamp and id stand in a request; shared by keyed hashes and public-key
+//! signatures.
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::arrival::Arrival;
 use super::content::{Content, Material, Piece};
+use super::format::{Encoding, Format, MAX_SIGNATURES};
+use super::timestamp::{TimestampPlace, TimestampRule};
 use super::url::UrlForm;
 use crate::connector::reader::Reader;
 use crate::connector::request::{Refusal, RefusalCode, RequestParts};
 use crate::connector::sign::SignError;
-
-/// More than any vendor sends; bounds the work that one request can cause.
-const MAX_SIGNATURES: usize = 16;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// How signature bytes are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Hex,
-    Base64,
-}
-
-impl Encoding {
-    pub(super) fn decode(self, text: &str) -> Option<Vec<u8>> {
-        match self {
-            Self::Hex => hex::decode(text).ok(),
-            Self::Base64 => BASE64.decode(text).ok(),
-        }
-    }
-
-    pub(super) fn encode(self, bytes: &[u8]) -> String {
-        match self {
-            Self::Hex => hex::encode(bytes),
-            Self::Base64 => BASE64.encode(bytes),
-        }
-    }
-}
-
-/// How the signature header is laid out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Format {
-    /// The signature alone, after `prefix`.
-    Plain { prefix: String },
-    /// `t=…,v1=…`.
-    Pairs {
-        separator: String,
-        signature: String,
-    },
-    /// `v1,… v1,…`.
-    List { version: String },
-    /// `hmac;1;…;…`, several of them separated by commas.
-    Fields { separator: String, signature: usize },
-}
-
-/// Where the timestamp stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum TimestampPlace {
-    Headers(Vec<String>),
-    /// A pair's key, or a field's position.
-    Key(String),
-}
-
-/// Where the timestamp stands, and how far it may be off.
-#[derive(Debug, Clone)]
-struct TimestampRule {
-    place: TimestampPlace,
-    millis: bool,
-    past: SignedDuration,
-    future: Option<SignedDuration>,
-}
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -301,276 +234,20 @@ pub(super) struct Stamp {
     pub(super) timestamp: String,
 }
 
-fn lower(texts: Vec<crate::connector::reader::Text>) -> Vec<String> {
+pub(super) fn lower(texts: Vec<crate::connector::reader::Text>) -> Vec<String> {
     texts
         .into_iter()
         .map(|text| text.value.to_ascii_lowercase())
         .collect()
 }
 
-fn first_header<'a>(parts: &'a RequestParts, names: &[String]) -> Option<&'a str> {
+pub(super) fn first_header<'a>(parts: &'a RequestParts, names: &[String]) -> Option<&'a str> {
     names.iter().find_map(|name| parts.header(name))
 }
 
-fn missing(names: &[String]) -> Refusal {
+pub(super) fn missing(names: &[String]) -> Refusal {
     Refusal::new(
         RefusalCode::CredentialMissing,
         format!("there is no header `{}`", names.join("` or `")),
-    )
-}
-
-impl Format {
-    fn read(reader: &Reader<'_>) -> Option<Self> {
-        #[derive(Clone, Copy)]
-        enum Kind {
-            Plain,
-            Pairs,
-            List,
-            Fields,
-        }
-        let kinds = [
-            ("plain", Kind::Plain),
-            ("pairs", Kind::Pairs),
-            ("list", Kind::List),
-            ("fields", Kind::Fields),
-        ];
-        let text = |key| reader.text(key).map(|text| text.value);
-        let prefix = text("prefix").unwrap_or_default();
-        let separator = text("separator").filter(|separator| !separator.is_empty());
-        let signature_key = reader.text("signature_key");
-        let version = text("version").unwrap_or_else(|| "v1".to_owned());
-        let kind = if reader.has("format") {
-            reader.choice("format", &kinds)?
-        } else {
-            Kind::Plain
-        };
-        Some(match kind {
-            Kind::Plain => Self::Plain { prefix },
-            Kind::List => Self::List { version },
-            Kind::Pairs => Self::Pairs {
-                separator: separator.unwrap_or_else(|| ",".to_owned()),
-                signature: signature_key.map_or_else(|| "v1".to_owned(), |key| key.value),
-            },
-            Kind::Fields => {
-                let Some(key) = signature_key else {
-                    reader.missing("signature_key", "\"4\"");
-                    return None;
-                };
-                Self::Fields {
-                    separator: separator.unwrap_or_else(|| ";".to_owned()),
-                    signature: position(reader, &key.value, key.span)?,
-                }
-            }
-        })
-    }
-
-    fn signatures<'h>(&'h self, header: &'h str) -> Box<dyn Iterator<Item = &'h str> + 'h> {
-        match self {
-            Self::Plain { prefix } => Box::new(header.strip_prefix(prefix.as_str()).into_iter()),
-            Self::Pairs { signature, .. } => Box::new(
-                self.pairs(header)
-                    .filter(move |(key, _)| key == signature)
-                    .map(|(_, value)| value),
-            ),
-            Self::List { version } => Box::new(
-                header
-                    .split_ascii_whitespace()
-                    .filter_map(|entry| entry.split_once(','))
-                    .filter(move |(own, _)| own == version)
-                    .map(|(_, value)| value),
-            ),
-            Self::Fields {
-                separator,
-                signature,
-            } => Box::new(
-                header
-                    .split(',')
-                    .filter_map(|one| one.trim().split(separator.as_str()).nth(*signature)),
-            ),
-        }
-    }
-
-    fn pairs<'h>(&self, header: &'h str) -> impl Iterator<Item = (&'h str, &'h str)> {
-        let separator = match self {
-            Self::Pairs { separator, .. } => separator.as_str(),
-            _ => ",",
-        };
-        header
-            .split(separator)
-            .filter_map(|pair| pair.trim().split_once('='))
-    }
-
-    /// A timestamp that stands in the signature header.
-    fn timestamp<'h>(&self, header: &'h str, key: &str) -> Option<&'h str> {
-        match self {
-            Self::Fields { separator, .. } => {
-                let place: usize = key.parse().ok()?;
-                header.split(separator.as_str()).nth(place.checked_sub(1)?)
-            }
-            _ => self.pairs(header).find(|(k, _)| *k == key).map(|(_, v)| v),
-        }
-    }
-
-    fn write(&self, signature: &str, timestamp_key: Option<&str>, timestamp: &str) -> String {
-        match self {
-            Self::Plain { prefix } => format!("{prefix}{signature}"),
-            Self::List { version } => format!("{version},{signature}"),
-            Self::Pairs {
-                separator,
-                signature: key,
-            } => match timestamp_key {
-                Some(time) => format!("{time}={timestamp}{separator}{key}={signature}"),
-                None => format!("{key}={signature}"),
-            },
-            Self::Fields {
-                separator,
-                signature: place,
-            } => {
-                let time = timestamp_key.and_then(|key| key.parse::<usize>().ok());
-                let fields = (0..=*place).map(|at| match at {
-                    at if at == *place => signature,
-                    at if Some(at + 1) == time => timestamp,
-                    _ => "1",
-                });
-                fields.collect::<Vec<_>>().join(separator)
-            }
-        }
-    }
-}
-
-/// A position counted from 1, as an index.
-fn position(reader: &Reader<'_>, text: &str, span: std::ops::Range<usize>) -> Option<usize> {
-    let index = text
-        .parse::<usize>()
-        .ok()
-        .and_then(|place| place.checked_sub(1));
-    if index.is_none_or(|index| index >= MAX_SIGNATURES) {
-        reader.log.error_with_help(
-            span,
-            format!("`{text}` is no position"),
-            "with `format = \"fields\"` write the position of the field, from 1",
-        );
-        return None;
-    }
-    index
-}
-
-impl TimestampRule {
-    /// `Some(None)`: an optional timestamp whose place is not set. `None`: a mistake was reported.
-    fn read(reader: Reader<'_>, format: &Format) -> Option<Option<Self>> {
-        let optional = reader.flag("optional").unwrap_or(false);
-        let headers = lower(reader.texts("header"));
-        let key = reader.text("key");
-        let unit = reader.choice("unit", &[("s", false), ("ms", true)]);
-        let five_minutes = SignedDuration::from_mins(5);
-        let past = match reader.duration("past") {
-            Some((past, span)) if past <= SignedDuration::ZERO => {
-                reader.log.error_with_help(
-                    span,
-                    "`past` has to be longer than nothing",
-                    "without it old requests could be sent again; `5 minutes` is usual",
-                );
-                five_minutes
-            }
-            Some((past, _)) => past,
-            None => five_minutes,
-        };
-        let unlimited = reader
-            .json("future")
-            .is_some_and(|(value, _)| value.as_str() == Some("none"));
-        let future = if unlimited {
-            None
-        } else {
-            Some(reader.duration("future").map_or(five_minutes, |(d, _)| d))
-        };
-        let place = match (key, format) {
-            (Some(key), Format::Pairs { .. } | Format::Fields { .. }) => {
-                Some(TimestampPlace::Key(key.value))
-            }
-            (Some(key), _) if headers.is_empty() => {
-                reader.log.error_with_help(
-                    key.span,
-                    "`key` needs `format = \"pairs\"`",
-                    "name the timestamp's own `header` instead",
-                );
-                None
-            }
-            _ if headers.is_empty() => {
-                if !optional {
-                    reader.missing("header", "[\"x-timestamp\"]");
-                }
-                None
-            }
-            _ => Some(TimestampPlace::Headers(headers)),
-        };
-        reader.finish();
-        if optional && place.is_none() {
-            return Some(None);
-        }
-        Some(Some(Self {
-            place: place?,
-            millis: unit.unwrap_or(false),
-            past,
-            future,
-        }))
-    }
-
-    /// The timestamp as received, once it is known to be near enough.
-    fn check<'a>(
-        &self,
-        arrival: &Arrival<'a>,
-        header: &'a str,
-        format: &Format,
-    ) -> Result<&'a str, Refusal> {
-        let text = match &self.place {
-            TimestampPlace::Headers(names) => {
-                first_header(arrival.parts, names).ok_or_else(|| missing(names))?
-            }
-            TimestampPlace::Key(key) => format.timestamp(header, key).ok_or_else(|| {
-                Refusal::new(
-                    RefusalCode::CredentialMissing,
-                    format!("the signature header has no timestamp `{key}`"),
-                )
-            })?,
-        };
-        let unreadable = || {
-            Refusal::new(
-                RefusalCode::CredentialWrong,
-                "the timestamp is not a number in range",
-            )
-        };
-        let number: i64 = text.parse().map_err(|_not_a_number| unreadable())?;
-        let at = if self.millis {
-            Timestamp::from_millisecond(number)
-        } else {
-            Timestamp::from_second(number)
-        }
-        .map_err(|_out_of_range| unreadable())?;
-        let age = arrival.now.duration_since(at);
-        if age > self.past {
-            return Err(stale(&format!("{age:#} old, more than {:#}", self.past)));
-        }
-        match self.future {
-            Some(future) if -age > future => Err(stale(&format!(
-                "{:#} ahead of this machine's clock, more than {future:#}",
-                -age
-            ))),
-            _ => Ok(text),
-        }
-    }
-
-    fn text(&self, now: Timestamp) -> String {
-        if self.millis {
-            now.as_millisecond().to_string()
-        } else {
-            now.as_second().to_string()
-        }
-    }
-}
-
-fn stale(what: &str) -> Refusal {
-    Refusal::new(
-        RefusalCode::Stale,
-        format!("the signed timestamp is {what}"),
     )
 }

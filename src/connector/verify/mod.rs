@@ -7,9 +7,11 @@ mod arrival;
 mod asymmetric;
 mod content;
 mod envelope;
+mod format;
 mod jwt;
 mod mac;
 mod secret;
+mod timestamp;
 mod token;
 mod url;
 #[cfg(test)]

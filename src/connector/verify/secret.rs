@@ -1,6 +1,6 @@
 //! A field's live secrets as key bytes.
 
-use super::envelope::Encoding;
+use super::format::Encoding;
 use crate::connector::field::Checked;
 use crate::connector::reader::Reader;
 

@@ -1,7 +1,6 @@
 //! From events to facts and dispositions.
 
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -428,23 +427,4 @@ fn the_paths_of_a_file_are_known_without_running_it() {
         paths.paths().into_iter().collect::<Vec<_>>(),
         ["event.a", "event.b", "event.c", "lookup.d"]
     );
-}
-
-/// Prints the cost of one derivation; run by hand in release: `cargo test --release -- --ignored`.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn cost_of_a_derivation() {
-    let text = include_str!("rules/calendly.toml");
-    let (rules, _) = Ruleset::parse(Path::new("calendly.toml"), text).unwrap();
-    let event = json!({"event": "invitee_no_show.created", "created_at": "2026-01-02T10:00:00Z", "payload": {
-        "uri": "https://api.calendly.com/invitees/BBBB", "name": "Ada", "email": "Ada@Example.COM", "tracking": {"utm_content": "call-1"},
-        "questions_and_answers": [{"question": "Company?", "answer": "X"}, {"question": "Your Phone number", "answer": "(415) 555-7777"}],
-        "scheduled_event": {"name": "Demo", "event_memberships": [{"user": "https://api.calendly.com/users/AAAA"}]}}});
-    let start = Instant::now();
-    let mut facts = 0;
-    for _ in 0..100_000 {
-        facts += run(&rules, &event).facts.len();
-    }
-    assert_eq!(facts, 100_000);
-    println!("{:.2} µs", start.elapsed().as_secs_f64() * 10.0);
 }
