@@ -226,6 +226,11 @@ impl Opening<'_> {
                 check(&index, &self.segments)?;
             }
             self.finish(&index, &found)?;
+            if !had_index && first.is_some() {
+                self.report.rebuilt = true;
+                let note = "the index was not there: it was built from the journal";
+                self.report.notes.push(note.to_owned());
+            }
             Ok((index, found))
         })
     }

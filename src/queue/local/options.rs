@@ -78,7 +78,7 @@ pub struct OpenReport {
     pub open_deliveries: u64,
     /// Journal records applied to the index again.
     pub replayed: u64,
-    /// Whether the index was set aside and rebuilt from the journal.
+    /// Whether the index did not work or was not there, and was built from the journal.
     pub rebuilt: bool,
     /// Whether the last stop was orderly.
     pub clean: bool,
