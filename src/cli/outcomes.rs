@@ -59,7 +59,7 @@ impl Outcomes {
             return Ok(Exit::Done);
         }
         let columns = [
-            "call",
+            "target",
             "kind",
             "value",
             "currency",
