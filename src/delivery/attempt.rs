@@ -25,6 +25,7 @@ use crate::metrics::AttemptResult;
 use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Claim, QueueError, Settlement};
 use crate::store::Record;
+use crate::telemetry::mask_text;
 
 /// Waits between tries to record a settlement.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -184,7 +185,7 @@ impl Worker {
             status = ruling.status,
             verdict = ruling.result.as_str(),
             dead_letter = dead,
-            reason = ruling.reason,
+            reason = %mask_text(&ruling.reason),
             duration_ms = millis(timing.took),
             due_at = ruling.due_at.map(tracing::field::display),
             "delivery attempted"

@@ -14,6 +14,7 @@ use crate::connector::Verdict;
 use crate::metrics::AttemptResult;
 use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Attempt, Claim, Settlement};
+use crate::telemetry::mask_text;
 
 /// A delivery whose handling panics is tried so often: a fault of ours may be gone after an
 /// upgrade, but it must not go on for days.
@@ -234,7 +235,7 @@ impl Worker {
             self.gate_changed(timing.now);
             tracing::warn!(
                 destination = %self.name,
-                reason,
+                reason = %mask_text(reason),
                 "the destination is held: it does not accept our credentials or its address is not allowed; deliveries wait and no attempt is spent"
             );
         }
