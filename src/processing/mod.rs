@@ -192,6 +192,10 @@ fn conclude(
     routing: &Routing,
 ) -> (Disposition, String) {
     let unresolved = routing.unresolved();
+    let has_outcomes = facts.iter().any(|f| matches!(f, Fact::Outcome(_) | Fact::Retraction(_)));
+    if disposition == Disposition::Mapped && has_outcomes && routing.routed.is_empty() {
+        return (disposition, format!("{reason}; no route leads to a destination"));
+    }
     if disposition != Disposition::Mapped || unresolved.is_empty() {
         return (disposition, reason);
     }
