@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
+use super::output::progress;
 use super::terminal::Output;
 use crate::connector::{Catalogue, Connector, run_cases};
 use crate::http::{connector_detail, connector_summary};
@@ -156,7 +157,9 @@ fn show(output: &Output, connector: &Connector) {
 fn test(output: &Output, connectors: &[&Connector]) -> Exit {
     let mut passed = 0;
     let mut failed = Vec::new();
+    let progress = progress("testing connectors", Some(connectors.len() as u64));
     for connector in connectors {
+        progress.inc(1);
         for report in run_cases(connector) {
             if report.problems.is_empty() {
                 passed += 1;
@@ -169,6 +172,7 @@ fn test(output: &Output, connectors: &[&Connector]) -> Exit {
             }
         }
     }
+    progress.finish_and_clear();
     if output.is_json() {
         output.json(&json!({ "passed": passed, "failed": failed }));
     } else {

@@ -51,7 +51,6 @@ pub(super) enum Failure {
 
 impl Failure {
     /// A failure from an error, with its causes.
-    #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` asks for")]
     pub(super) fn of(error: impl std::error::Error) -> Self {
         let mut told = error.to_string();
         let mut cause = error.source();

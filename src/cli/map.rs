@@ -149,8 +149,7 @@ fn as_json(processed: &Processed, explain: bool) -> Value {
 fn as_text(processed: &Processed, explain: bool) -> String {
     let story = story(processed);
     let mut text = String::new();
-    if explain && let Ok(trace) = serde_json::from_value::<Trace>(story["rules"].clone())
-    {
+    if explain && let Ok(trace) = serde_json::from_value::<Trace>(story["rules"].clone()) {
         text.push_str(&trace.to_text(Personal::Shown));
         text.push('\n');
     }

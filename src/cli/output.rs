@@ -1,5 +1,5 @@
 //! What commands print: data on standard output, as a table for people or JSON for scripts; everything
-//! else on standard error. Colours and progress bars appear on a terminal only.
+//! else on standard error. Progress bars appear on a terminal only.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -15,7 +15,7 @@ const LONGEST_CELL: usize = 72;
 
 /// The form of data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// For people.
     #[default]
     Table,
@@ -25,7 +25,7 @@ pub enum Format {
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
+pub(super) enum Column {
     /// Text, to the left.
     Text(&'static str),
     /// Numbers, to the right.
@@ -34,29 +34,13 @@ pub enum Column {
 
 impl Format {
     /// What the flag `--json` asks for.
-    pub fn from_flag(json: bool) -> Self {
+    pub(super) fn from_flag(json: bool) -> Self {
         if json { Self::Json } else { Self::Table }
-    }
-
-    /// Prints `items`: as JSON what they serialise to, as a table what `row` makes of each.
-    ///
-    /// # Errors
-    /// When standard output cannot be written. That its reader went away is none.
-    pub fn print<T: Serialize>(
-        self,
-        items: &[T],
-        columns: &[Column],
-        row: impl Fn(&T) -> Vec<String>,
-    ) -> io::Result<()> {
-        match self {
-            Self::Json => print_json(&items),
-            Self::Table => print(&table(columns, items.iter().map(row))),
-        }
     }
 }
 
 /// A table with a heading: columns two blanks apart, no frame, so that other tools can cut it.
-pub fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(
@@ -101,7 +85,7 @@ fn cell(column: Column, text: &str) -> Cell {
 
 /// `text` without characters that a terminal would obey. Names and reasons come from vendors, and an
 /// escape sequence among them could rewrite what is on the screen.
-pub fn plain(text: &str) -> Cow<'_, str> {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_obeyed) {
         return Cow::Borrowed(text);
     }
@@ -132,7 +116,7 @@ fn shorten(text: &str) -> String {
 ///
 /// # Errors
 /// When standard output cannot be written. That its reader went away is none.
-pub fn print_json<T: Serialize>(value: &T) -> io::Result<()> {
+pub(super) fn print_json<T: Serialize>(value: &T) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     print(&text)
@@ -142,7 +126,7 @@ pub fn print_json<T: Serialize>(value: &T) -> io::Result<()> {
 ///
 /// # Errors
 /// When standard output cannot be written. That its reader went away, as in `… | head`, is none.
-pub fn print(text: &str) -> io::Result<()> {
+pub(super) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
@@ -154,73 +138,13 @@ pub fn print(text: &str) -> io::Result<()> {
 }
 
 /// Tells people something, on standard error. If even that cannot be written nobody is there to tell.
-pub fn tell(text: &str) {
+pub(super) fn tell(text: &str) {
     let _nobody_is_there = writeln!(io::stderr().lock(), "{text}");
-}
-
-/// Colours, used for words that also say it: never colour alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Palette {
-    on: bool,
-}
-
-impl Palette {
-    /// Colours for standard output: on a terminal, unless `NO_COLOR` is set.
-    pub fn for_stdout() -> Self {
-        Self::on(io::stdout().is_terminal() && !is_unwanted())
-    }
-
-    /// Colours for standard error: on a terminal, unless `NO_COLOR` is set.
-    pub fn for_stderr() -> Self {
-        Self::on(io::stderr().is_terminal() && !is_unwanted())
-    }
-
-    /// Colours, or none.
-    pub const fn on(on: bool) -> Self {
-        Self { on }
-    }
-
-    /// What went well: green.
-    pub fn good(self, text: &str) -> String {
-        self.paint("32", text)
-    }
-
-    /// What somebody should look at: yellow.
-    pub fn doubtful(self, text: &str) -> String {
-        self.paint("33", text)
-    }
-
-    /// What went wrong: red.
-    pub fn bad(self, text: &str) -> String {
-        self.paint("31", text)
-    }
-
-    /// What matters most: bold.
-    pub fn strong(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    /// What matters least: faint.
-    pub fn faint(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.on {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
-
-fn is_unwanted() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// A progress bar on standard error, or a spinner when the total is not known; invisible off a terminal.
 /// `what` is being done, e.g. "redriving".
-pub fn progress(what: &'static str, total: Option<u64>) -> ProgressBar {
+pub(super) fn progress(what: &'static str, total: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -278,12 +202,6 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_taken_out() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d"), "a\u{fffd}[2Jb c\u{fffd}d");
-    }
-
-    #[test]
-    fn colours_can_be_off() {
-        assert_eq!(Palette::on(false).bad("failed"), "failed");
-        assert_eq!(Palette::on(true).bad("failed"), "\u{1b}[31mfailed\u{1b}[0m");
     }
 
     #[test]

@@ -51,6 +51,16 @@ impl Output {
         report(output::print(&output::table(&columns, rows)));
     }
 
+    /// Prints a table of numbers as data.
+    pub(super) fn figures(
+        &self,
+        columns: &[&'static str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) {
+        let columns: Vec<Column> = columns.iter().copied().map(Column::Number).collect();
+        report(output::print(&output::table(&columns, rows)));
+    }
+
     /// Tells people something beside the data.
     pub(super) fn note(&self, text: &str) {
         output::tell(text);

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use actix_web::{HttpRequest, web};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -44,7 +44,7 @@ pub(super) async fn read(
     let encoding = request
         .headers()
         .get(CONTENT_ENCODING)
-        .map(|value| value.as_bytes());
+        .map(HeaderValue::as_bytes);
     let gzip = match encoding {
         None | Some(b"" | b"identity") => false,
         Some(b"gzip" | b"x-gzip") => true,

@@ -60,7 +60,7 @@ pub fn serve(
     office: Option<web::Data<Office>>,
 ) -> io::Result<Listener> {
     bind(listen, move |config| {
-        routes(config, inlet.clone(), office.clone())
+        routes(config, inlet.clone(), office.clone());
     })
 }
 
@@ -71,7 +71,7 @@ pub fn serve(
 pub fn serve_stand_in(listen: &Listen, stand_in: &StandIn) -> io::Result<Listener> {
     let stand_in = stand_in.clone();
     bind(listen, move |config| {
-        super::stand_in::routes(config, &stand_in)
+        super::stand_in::routes(config, &stand_in);
     })
 }
 

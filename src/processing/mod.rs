@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,10 @@ impl Processor {
     /// What becomes of one event. Pure: nothing is stored, nothing is sent.
     pub fn process(&self, event: &StoredEvent) -> Processed {
         let Some(source) = self.sources.get(&event.source) else {
-            return failed(format!("there is no source `{}` in the configuration", event.source));
+            return failed(format!(
+                "there is no source `{}` in the configuration",
+                event.source
+            ));
         };
         // Belt and braces: a mistake in our own code must cost one event, not the processor.
         catch_unwind(AssertUnwindSafe(|| process(source, &self.routes, event)))
@@ -107,8 +110,13 @@ impl Processor {
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))?;
-        let settled = processed.into_iter().map(|(id, processed)| queue.settle_event(id, processed));
-        join_all(settled).await.into_iter().collect::<Result<(), _>>()?;
+        let settled = processed
+            .into_iter()
+            .map(|(id, processed)| queue.settle_event(id, processed));
+        join_all(settled)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         Ok(count)
     }
 }
@@ -129,14 +137,20 @@ struct Story<'a> {
 
 impl Story<'_> {
     fn to_json(&self) -> Bytes {
-        serde_json::to_vec(self).expect("texts, numbers and lists are always JSON").into()
+        serde_json::to_vec(self)
+            .expect("texts, numbers and lists are always JSON")
+            .into()
     }
 }
 
 fn failed(reason: String) -> Processed {
     Processed {
         disposition: Some(Disposition::Failed),
-        trace: Story { failed: Some(&reason), ..Story::default() }.to_json(),
+        trace: Story {
+            failed: Some(&reason),
+            ..Story::default()
+        }
+        .to_json(),
         reason,
         ..Processed::default()
     }
@@ -144,16 +158,26 @@ fn failed(reason: String) -> Processed {
 
 fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
     let rules = source.rules();
-    let reading =
-        Reading { rules: &rules.ruleset, setting: &source.settings, region: source.region };
+    let reading = Reading {
+        rules: &rules.ruleset,
+        setting: &source.settings,
+        region: source.region,
+    };
     let (derivation, left_out) = match source.inbound.derive(event, &reading) {
-        Ok(Derived::Asked { derivation, left_out }) => (derivation, left_out),
+        Ok(Derived::Asked {
+            derivation,
+            left_out,
+        }) => (derivation, left_out),
         Ok(Derived::Foreign(reason)) => return foreign(reason),
         Err(error) => return failed(format!("the body cannot be read: {error}")),
     };
     let routing = Routing::of(&derivation.facts, routes, &event.source, event.id);
-    let (disposition, mut reason) =
-        conclude(derivation.disposition, derivation.reason, &derivation.facts, &routing);
+    let (disposition, mut reason) = conclude(
+        derivation.disposition,
+        derivation.reason,
+        &derivation.facts,
+        &routing,
+    );
     if let Some(left_out) = &left_out {
         reason = format!("{reason}; {left_out}");
     }
@@ -177,7 +201,11 @@ fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
 fn foreign(reason: String) -> Processed {
     Processed {
         disposition: Some(Disposition::Ignored),
-        trace: Story { foreign: Some(&reason), ..Story::default() }.to_json(),
+        trace: Story {
+            foreign: Some(&reason),
+            ..Story::default()
+        }
+        .to_json(),
         reason,
         ..Processed::default()
     }
@@ -192,14 +220,21 @@ fn conclude(
     routing: &Routing,
 ) -> (Disposition, String) {
     let unresolved = routing.unresolved();
-    let has_outcomes = facts.iter().any(|f| matches!(f, Fact::Outcome(_) | Fact::Retraction(_)));
+    let has_outcomes = facts
+        .iter()
+        .any(|f| matches!(f, Fact::Outcome(_) | Fact::Retraction(_)));
     if disposition == Disposition::Mapped && has_outcomes && routing.routed.is_empty() {
-        return (disposition, format!("{reason}; no route leads to a destination"));
+        return (
+            disposition,
+            format!("{reason}; no route leads to a destination"),
+        );
     }
     if disposition != Disposition::Mapped || unresolved.is_empty() {
         return (disposition, reason);
     }
-    let only_outcomes = !facts.iter().any(|f| matches!(f, Fact::Appointment(_) | Fact::Call(_)));
+    let only_outcomes = !facts
+        .iter()
+        .any(|f| matches!(f, Fact::Appointment(_) | Fact::Call(_)));
     let disposition = if routing.changes.is_empty() && only_outcomes {
         Disposition::Unmatched
     } else {

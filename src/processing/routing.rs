@@ -48,12 +48,17 @@ impl Routing {
         for fact in facts {
             match fact {
                 Fact::Outcome(outcome) => {
-                    routing.route(outcome, Change::Outcome(ordinal), routes, source);
+                    routing.route(outcome, &Change::Outcome(ordinal), routes, source);
                     ordinal += 1;
                 }
                 Fact::Retraction(retraction) => {
                     let change = Change::Retract(retraction.kind, retraction.occurred_at);
-                    routing.route(&stand_in(retraction, source, event), change, routes, source);
+                    routing.route(
+                        &stand_in(retraction, source, event),
+                        &change,
+                        routes,
+                        source,
+                    );
                 }
                 Fact::Appointment(_) | Fact::Call(_) => {}
             }
@@ -61,7 +66,7 @@ impl Routing {
         routing
     }
 
-    fn route(&mut self, outcome: &Outcome, change: Change, routes: &Routes, source: &SourceName) {
+    fn route(&mut self, outcome: &Outcome, change: &Change, routes: &Routes, source: &SourceName) {
         for destination in routes.destinations(source, outcome.kind) {
             let mut routed = Routed {
                 destination: destination.name.clone(),

@@ -178,10 +178,15 @@ impl Child {
     /// Processor time that it has used so far, in seconds: what a figure cost, whatever else the machine
     /// was doing at the time.
     pub(super) fn cpu_seconds(&self) -> Result<f64, Failure> {
-        let id = self.process.id().ok_or_else(|| Failure::Failed("the bridge has ended".to_owned()))?;
+        let id = self
+            .process
+            .id()
+            .ok_or_else(|| Failure::Failed("the bridge has ended".to_owned()))?;
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).map_err(Failure::of)?;
         // Fields 14 and 15, counted after the command's name, which may hold anything.
-        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
+        let fields = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace());
         let ticks: f64 = fields
             .into_iter()
             .flatten()

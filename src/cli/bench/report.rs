@@ -116,7 +116,7 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
             millis(&document["accepted"][&key]["p99_ms"]),
         ]
     });
-    output.table(
+    output.figures(
         &[
             "connections",
             "bare/s",

@@ -18,62 +18,62 @@ use crate::model::{ConnectorName, SourceName};
 
 /// What is written about a connector, taken from its catalogue entry.
 #[derive(Debug, Clone)]
-pub struct ConnectorSketch {
+pub(super) struct ConnectorSketch {
     /// Its name; also the name of the source or destination.
-    pub name: ConnectorName,
+    pub(super) name: ConnectorName,
     /// The product's name for people.
-    pub title: String,
+    pub(super) title: String,
     /// What it reports or takes, in a sentence.
-    pub summary: String,
+    pub(super) summary: String,
     /// What an operator sets for the use that is meant, in order.
-    pub fields: Vec<FieldSketch>,
+    pub(super) fields: Vec<FieldSketch>,
 }
 
 /// What is written about a field of a connector.
 #[derive(Debug, Clone)]
-pub struct FieldSketch {
+pub(super) struct FieldSketch {
     /// Its key in the configuration.
-    pub key: String,
+    pub(super) key: String,
     /// Its name for people.
-    pub label: String,
+    pub(super) label: String,
     /// Where to find the value.
-    pub help: String,
+    pub(super) help: String,
     /// Whether it must not be seen. Written as a variable even when it is not required.
-    pub secret: bool,
+    pub(super) secret: bool,
     /// Whether it has to be set.
-    pub required: bool,
+    pub(super) required: bool,
     /// What holds when it is not set.
-    pub default: Option<Value>,
+    pub(super) default: Option<Value>,
     /// A value as it might be.
-    pub example: Option<Value>,
+    pub(super) example: Option<Value>,
 }
 
 /// A variable of the environment that the written configuration refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
+pub(super) struct Variable {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// What it holds, and where to find that.
-    pub meaning: String,
+    pub(super) meaning: String,
 }
 
 /// What was written, and what is left to do.
 #[derive(Debug, Clone)]
-pub struct Written {
+pub(super) struct Written {
     /// The configuration directory.
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// The files, in the order of writing.
-    pub files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
     /// What must be set before `check` passes.
-    pub variables: Vec<Variable>,
+    pub(super) variables: Vec<Variable>,
     /// The URL to enter at each source's vendor.
-    pub webhooks: Vec<(SourceName, Url)>,
+    pub(super) webhooks: Vec<(SourceName, Url)>,
 }
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InitError {
+pub(super) enum InitError {
     /// A file is there already.
     #[error("`{}` is there already, and nothing is overwritten; name another directory", .0.display())]
     Exists(PathBuf),
@@ -91,7 +91,7 @@ pub enum InitError {
 ///
 /// # Errors
 /// [`InitError`]; when a file is there already nothing at all was written.
-pub fn write(
+pub(super) fn write(
     dir: &Path,
     sources: &[ConnectorSketch],
     destinations: &[ConnectorSketch],
@@ -128,7 +128,7 @@ pub fn write(
 
 impl Written {
     /// What to do next, for people.
-    pub fn next_steps(&self) -> String {
+    pub(super) fn next_steps(&self) -> String {
         let mut text = String::from("Written:\n");
         let dir = self.dir.display();
         for file in &self.files {

@@ -18,6 +18,10 @@ fn store(office: &Office) -> Result<&Store, ApiError> {
     })
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` asks for"
+)]
 fn failed(error: StoreError) -> ApiError {
     tracing::error!(target: "admin.failed", %error, "the outcome store could not answer");
     ApiError::new(
