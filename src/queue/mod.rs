@@ -148,7 +148,7 @@ pub struct Processed {
     pub disposition: Option<Disposition>,
     /// Why, in words.
     pub reason: String,
-    /// The whole derivation as JSON text, as shown by `events explain`.
+    /// The whole derivation as JSON text, as shown by `events explain`; empty when there is none.
     pub trace: Bytes,
     /// The facts derived. Outcomes among them are numbered in this order, from 0.
     pub facts: Vec<Fact>,

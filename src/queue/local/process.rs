@@ -135,7 +135,8 @@ pub(super) fn settle_event(tx: &mut Tx<'_>, id: EventId, prepared: &Prepared) ->
         .ok_or_else(|| QueueError::NotFound(format!("event {id}")))?;
     row.disposition = prepared.disposition;
     row.reason.clone_from(&prepared.reason);
-    row.trace = Some(tx.stage.blob(Tree::Event, &key, &[&prepared.trace]));
+    row.trace =
+        (!prepared.trace.is_empty()).then(|| tx.stage.blob(Tree::Event, &key, &[&prepared.trace]));
     row.outcomes = prepared
         .outcomes
         .iter()
