@@ -7,10 +7,10 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{Destination, Routes, Rules, Source};
-use crate::config::{self, Config, Env, Verification};
+use crate::config::{self, Config, Env, Examined, Verification};
 use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions};
 use crate::delivery::{DestinationOptions, RetryPolicy};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::{Diagnostic, add_findings, did_you_mean};
 use crate::metrics;
 use crate::model::{ConnectorName, DestinationName, Place, SourceName};
 
@@ -69,19 +69,37 @@ impl Blueprint {
     /// # Errors
     /// Every mistake in configuration, connectors, settings, rules and routes.
     pub fn load(location: &Path, env: &Env) -> Result<Loaded, Vec<Diagnostic>> {
+        let Examined {
+            loaded,
+            mut mistakes,
+        } = Config::examine(location, env)?;
         let config::Loaded {
             config,
             warnings,
             files,
             ..
-        } = Config::load(location, env)?;
-        let (blueprint, more) = Self::build(config, location)?;
-        let warnings = warnings.into_iter().chain(more).collect();
-        Ok(Loaded {
-            blueprint,
-            warnings,
-            files,
-        })
+        } = loaded;
+        // Connectors and rules are looked at even when the configuration has mistakes: whoever puts them
+        // right wants to see all of them at once.
+        match Self::build(config, location) {
+            Ok((blueprint, more)) if mistakes.is_empty() => {
+                let warnings = warnings.into_iter().chain(more).collect();
+                Ok(Loaded {
+                    blueprint,
+                    warnings,
+                    files,
+                })
+            }
+            Ok((_, more)) => {
+                add_findings(&mut mistakes, warnings);
+                add_findings(&mut mistakes, more);
+                Err(mistakes)
+            }
+            Err(found) => {
+                add_findings(&mut mistakes, found);
+                Err(mistakes)
+            }
+        }
     }
 
     /// Builds everything from a configuration. `file` is named by mistakes that have no better place.
