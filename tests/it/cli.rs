@@ -1,0 +1,681 @@
+//! The command line, as the built binary: output for people and scripts, and exit codes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, FakeDestination, Finished, Setup, TEAM_SECRET, TestBridge, minutes_ago, run, told,
+    worth, write,
+};
+
+const RULES: &str = r#"format = 1
+extends = true
+
+[[rule]]
+id = "own_won"
+when = [{ field = "event.stage", is = "won" }]
+outcome = "closed"
+[rule.set]
+call_id = "{event.call}"
+occurred_at = "{event.at | time}"
+
+[[test]]
+name = "won is closed"
+event = '{"stage":"won","call":"c","at":"2026-01-02T00:00:00Z"}'
+expect = { rule = "own_won", outcome = "closed" }
+"#;
+
+fn with_config(config: &Path, arguments: &[&str]) -> Finished {
+    run(arguments
+        .iter()
+        .copied()
+        .chain(["--config", config.to_str().unwrap()]))
+}
+
+/// A command about a running bridge.
+fn about(bridge: &TestBridge, arguments: &[&str]) -> Finished {
+    let (config, url) = (bridge.config_dir(), bridge.admin_url());
+    run(arguments
+        .iter()
+        .copied()
+        .chain(["--config", config.to_str().unwrap(), "--url", &url]))
+}
+
+fn done(finished: Finished) -> Finished {
+    assert_eq!(finished.code, 0, "{finished:#?}");
+    finished
+}
+
+#[test]
+fn check_accepts_what_serve_would_load() {
+    let setup = Setup::new().file("mappings/team.toml", RULES).written();
+    let checked = done(with_config(&setup.config_dir(), &["check"]));
+    assert!(
+        checked.stdout.contains("1 sources, ") && checked.stdout.contains("0 failed mapping tests"),
+        "{checked:?}"
+    );
+    let checked = done(with_config(&setup.config_dir(), &["check", "--json"])).json();
+    assert_eq!(
+        (&checked["ok"], &checked["sources"]),
+        (&json!(true), &json!(["team"]))
+    );
+}
+
+#[test]
+fn check_reports_all_mistakes_of_all_files_with_their_places() {
+    let broken = RULES
+        .replace("is = ", "iz = ")
+        .replace("| time}", "| tyme}");
+    let config = r#"
+[sources.stripe]
+connector = "strype"
+
+[sources.calendly]
+connector = "calendly"
+
+[destinations.crm]
+connector = "webhook"
+url = "ftp://example.com"
+signing_secret = "whsec_x"
+retries = 3
+"#;
+    let setup = Setup::new()
+        .file("mappings/team.toml", &broken)
+        .config(config)
+        .written();
+    let checked = with_config(&setup.config_dir(), &["check"]);
+    assert_eq!(checked.code, 2, "{checked:#?}");
+    // One run does not stop at the first file.
+    assert!(
+        checked.stderr.contains("outcome-bridge.toml:"),
+        "{}",
+        checked.stderr
+    );
+
+    let setup = Setup::new().file("mappings/team.toml", &broken).written();
+    let checked = with_config(&setup.config_dir(), &["check"]);
+    assert_eq!(checked.code, 2);
+    for place in ["team.toml:6:", "team.toml:10:"] {
+        assert!(
+            checked.stderr.contains(place),
+            "{place} in {}",
+            checked.stderr
+        );
+    }
+    assert!(
+        checked.stderr.contains("did you mean") || checked.stderr.contains("help"),
+        "{}",
+        checked.stderr
+    );
+    assert!(checked.stderr.contains("2 mistakes"), "{}", checked.stderr);
+    let machine = with_config(&setup.config_dir(), &["check", "--json"]).json();
+    assert_eq!(
+        (
+            &machine["ok"],
+            machine["diagnostics"].as_array().unwrap().len()
+        ),
+        (&json!(false), 2),
+        "{machine}"
+    );
+}
+
+#[test]
+fn check_reports_mistakes_of_several_files_at_once() {
+    let broken = RULES.replace("is = ", "iz = ");
+    let other = "\n[sources.other]\nconnector = \"standard-webhooks\"\nsigning_secret = \"whsec_c29tZWJvZHkgZWxzZSdzIHNlY3JldA==\"\n\n[sources.stripe]\nconnector = \"strype\"\n";
+    let setup = Setup::new()
+        .file("mappings/team.toml", &broken)
+        .file(
+            "mappings/other.toml",
+            &RULES.replace("outcome = \"closed\"\n", "outcome = \"sold\"\n"),
+        )
+        .config(other)
+        .written();
+    let checked = with_config(&setup.config_dir(), &["check"]);
+    assert_eq!(checked.code, 2);
+    for place in [
+        "team.toml:6:",
+        "other.toml:7:",
+        "outcome-bridge.toml:",
+        "did you mean `stripe`?",
+    ] {
+        assert!(
+            checked.stderr.contains(place),
+            "{place} in {}",
+            checked.stderr
+        );
+    }
+}
+
+#[test]
+fn check_runs_the_mapping_tests() {
+    let wrong = RULES.replace(
+        "expect = { rule = \"own_won\", outcome = \"closed\" }",
+        "expect = { outcome = \"lost\" }",
+    );
+    let setup = Setup::new().file("mappings/team.toml", &wrong).written();
+    let checked = with_config(&setup.config_dir(), &["check"]);
+    assert_eq!(checked.code, 2, "{checked:#?}");
+    assert!(
+        checked.stderr.contains("won is closed") && checked.stderr.contains("lost"),
+        "{}",
+        checked.stderr
+    );
+}
+
+#[test]
+fn serve_starts_nothing_from_a_configuration_with_mistakes() {
+    let setup = Setup::new()
+        .file("mappings/team.toml", "format = 2\n")
+        .written();
+    let served = with_config(&setup.config_dir(), &["serve"]);
+    assert_eq!(served.code, 2, "{served:?}");
+    assert!(served.stderr.contains("team.toml:1:"), "{}", served.stderr);
+}
+
+#[test]
+fn wrong_usage_is_64_and_help_is_not() {
+    for arguments in [
+        &["nonsense"][..],
+        &["check", "--colour"],
+        &[],
+        &["send"],
+        &["events", "show"],
+    ] {
+        assert_eq!(run(arguments).code, 64, "{arguments:?}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["events", "--help"]] {
+        assert_ne!(done(run(arguments)).stdout, "", "{arguments:?}");
+    }
+    let setup = Setup::new().written();
+    let mapped = with_config(
+        &setup.config_dir(),
+        &["map", "--source", "nobody", "x.json"],
+    );
+    assert_eq!(mapped.code, 64);
+    assert!(mapped.stderr.contains("known: team"), "{mapped:?}");
+    assert_eq!(run(["connectors", "show", "nobody"]).code, 64);
+}
+
+#[test]
+fn a_bridge_that_does_not_run_is_69() {
+    let setup = Setup::new().written();
+    let config = setup.config_dir();
+    for arguments in [
+        &["events", "list"][..],
+        &["dead-letters", "list"],
+        &["outcomes", "list"],
+    ] {
+        // Nobody listens on the discard port.
+        let with_url = [arguments, &["--url", "http://127.0.0.1:9"]].concat();
+        let finished = with_config(&config, &with_url);
+        assert_eq!(finished.code, 69, "{finished:?}");
+        assert!(
+            finished.stderr.contains("no bridge answers"),
+            "{finished:?}"
+        );
+    }
+    let sent = with_config(
+        &config,
+        &[
+            "send",
+            "--source",
+            "team",
+            "--url",
+            "http://127.0.0.1:9",
+            "outcome",
+        ],
+    );
+    assert_eq!(sent.code, 69, "{sent:?}");
+}
+
+#[test]
+fn connectors_are_listed_shown_and_tested() {
+    let listed = done(run(["connectors", "list", "--json"])).json();
+    let names: BTreeSet<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    for name in [
+        "calendly",
+        "cal-com",
+        "hubspot",
+        "hubspot-workflow",
+        "pipedrive",
+        "highlevel",
+        "close",
+        "stripe",
+        "shopify",
+        "salesforce",
+        "call2me",
+        "standard-webhooks",
+        "generic-hmac",
+        "phonely",
+        "aura",
+        "change-outcome",
+        "webhook",
+        "outcome-store",
+    ] {
+        assert!(names.contains(name), "{name} in {names:?}");
+    }
+    assert!(
+        done(run(["connectors", "list"]))
+            .stdout
+            .contains("calendly")
+    );
+    let shown = done(run(["connectors", "show", "stripe"])).stdout;
+    assert!(
+        shown.contains("signing_secret") && shown.contains("whsec_"),
+        "{shown}"
+    );
+    let tested = done(run(["connectors", "test", "stripe", "phonely"]));
+    assert!(tested.stdout.contains(" passed, 0 failed"), "{tested:?}");
+}
+
+#[test]
+fn a_new_connector_passes_its_own_test_until_it_is_broken() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().to_str().unwrap();
+    done(run(["connectors", "new", "acme-crm", "--dir", dir]));
+    let tested = done(run(["connectors", "test", "--dir", dir, "acme-crm"]));
+    assert!(
+        tested.stdout.starts_with('1') || tested.stdout.contains(" passed, 0 failed"),
+        "{tested:?}"
+    );
+    assert_eq!(
+        run(["connectors", "new", "acme-crm", "--dir", dir]).code,
+        64,
+        "nothing is overwritten"
+    );
+
+    let mapping = home.path().join("acme-crm/mapping.toml");
+    let text = std::fs::read_to_string(&mapping)
+        .unwrap()
+        .replace("outcome = \"closed\"", "outcome = \"lost\"");
+    std::fs::write(&mapping, text).unwrap();
+    let tested = run(["connectors", "test", "--dir", dir, "acme-crm"]);
+    assert_eq!(tested.code, 2, "{tested:?}");
+    assert!(
+        tested.stdout.contains("deal_won") && tested.stdout.contains("1 failed"),
+        "{tested:?}"
+    );
+}
+
+#[test]
+fn what_init_writes_checks_once_its_variables_are_set() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("config");
+    let path = dir.to_str().unwrap();
+    let written = done(run([
+        "init",
+        path,
+        "--connector",
+        "calendly",
+        "--connector",
+        "stripe",
+        "--connector",
+        "phonely",
+        "--json",
+    ]))
+    .json();
+    let variables: Vec<_> = written["variables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_str().unwrap().to_owned())
+        .collect();
+    assert!(!variables.is_empty(), "{written}");
+
+    let unset = with_config(&dir, &["check"]);
+    assert_eq!(unset.code, 2, "{unset:?}");
+    for variable in &variables {
+        assert!(
+            unset.stderr.contains(variable),
+            "{variable} in {}",
+            unset.stderr
+        );
+    }
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_outcome-bridge"));
+    command.args(["check", "--config", path]);
+    for variable in &variables {
+        command.env(variable, TEAM_SECRET);
+    }
+    command.assert().code(0);
+    let again = run(["init", path, "--connector", "calendly"]);
+    assert_ne!(again.code, 0, "nothing is overwritten: {again:?}");
+}
+
+#[test]
+fn map_explains_what_a_rule_makes_of_an_event_without_storing_it() {
+    let setup = Setup::new().file("mappings/team.toml", RULES).written();
+    let event = setup.config_dir().join("event.json");
+    let path = event.to_str().unwrap();
+    write(
+        &event,
+        json!({ "stage": "won", "call": "call-1", "at": "2026-01-02T00:00:00Z" }).to_string(),
+    );
+    let mapped = done(with_config(
+        &setup.config_dir(),
+        &["map", "--source", "team", path],
+    ));
+    assert!(
+        mapped
+            .stdout
+            .contains("closed at 2026-01-02T00:00:00Z (rule own_won)"),
+        "{}",
+        mapped.stdout
+    );
+    let explained = done(with_config(
+        &setup.config_dir(),
+        &["map", "--source", "team", "--explain", path],
+    ));
+    assert!(
+        explained.stdout.contains("own_won") && explained.stdout.contains("event.stage"),
+        "{}",
+        explained.stdout
+    );
+    let machine = done(with_config(
+        &setup.config_dir(),
+        &["map", "--source", "team", "--json", path],
+    ))
+    .json();
+    assert_eq!(machine["disposition"], "mapped", "{machine}");
+    assert_eq!(
+        machine["facts"][0]["subject"],
+        json!({ "call_id": "call-1" })
+    );
+
+    write(&event, "{ not json");
+    let mapped = done(with_config(
+        &setup.config_dir(),
+        &["map", "--source", "team", path],
+    ));
+    assert!(
+        mapped.stdout.starts_with("failed: the body cannot be read"),
+        "{}",
+        mapped.stdout
+    );
+    let nowhere = with_config(
+        &setup.config_dir(),
+        &["map", "--source", "team", "/nowhere.json"],
+    );
+    assert_eq!(nowhere.code, 1, "{nowhere:?}");
+    assert!(nowhere.stderr.contains("/nowhere.json"), "{nowhere:?}");
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(
+            done(run(["completions", shell]))
+                .stdout
+                .contains("dead-letters"),
+            "{shell}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admins_loop_send_look_save_map_change_replay() {
+    let destination = FakeDestination::start().await;
+    let without = RULES
+        .replace("is = \"won\"", "is = \"signed\"")
+        .split("[[test]]")
+        .next()
+        .unwrap()
+        .to_owned();
+    let setup = Setup::new()
+        .file("mappings/team.toml", &without)
+        .webhook("crm", &destination, "");
+    let bridge = setup.start().await;
+    let config = bridge.config_dir();
+    let file = bridge.home().join("event.json");
+    let path = file.to_str().unwrap();
+    write(
+        &file,
+        json!({ "stage": "won", "call": "call-1", "at": minutes_ago(9) }).to_string(),
+    );
+
+    let inlet = format!("http://{}", bridge.inlet());
+    let sent = done(with_config(
+        &config,
+        &["send", "--source", "team", "--url", &inlet, path],
+    ));
+    assert!(sent.stdout.contains("answered 200"), "{sent:?}");
+    let id = bridge.event_ids().await.remove(0);
+    bridge.processed(&id).await;
+    let listed = done(about(&bridge, &["events", "list"])).stdout;
+    assert!(
+        listed.contains(&id) && listed.contains("ignored"),
+        "{listed}"
+    );
+    let filtered = done(about(
+        &bridge,
+        &["events", "list", "--disposition", "mapped", "--json"],
+    ))
+    .json();
+    assert_eq!(filtered["items"], json!([]));
+
+    let saved = bridge.home().join("saved.json");
+    done(about(
+        &bridge,
+        &["events", "show", &id, "--save", saved.to_str().unwrap()],
+    ));
+    let mapped = done(with_config(
+        &config,
+        &["map", "--source", "team", saved.to_str().unwrap()],
+    ));
+    assert!(mapped.stdout.starts_with("ignored: "), "{mapped:?}");
+
+    write(&config.join("mappings/team.toml"), RULES);
+    let mapped = done(with_config(
+        &config,
+        &[
+            "map",
+            "--source",
+            "team",
+            "--explain",
+            saved.to_str().unwrap(),
+        ],
+    ));
+    assert!(
+        mapped.stdout.contains("→ crm call/call-1"),
+        "{}",
+        mapped.stdout
+    );
+
+    destination.answer(Answer::ok());
+    done(about(&bridge, &["events", "replay", &id]));
+    assert_eq!(destination.request().await.body["outcome"], "closed");
+    bridge.idle().await;
+    let explained = done(about(&bridge, &["events", "explain", &id])).stdout;
+    for word in [
+        &id,
+        "own_won",
+        "mapped",
+        "call/call-1",
+        "delivered",
+        "attempt 1",
+        "200",
+    ] {
+        assert!(explained.contains(word), "{word} in {explained}");
+    }
+    let shown = done(about(&bridge, &["events", "show", &id, "--json"])).json();
+    assert_eq!(shown["deliveries"][0]["state"], "delivered");
+    assert_eq!(about(&bridge, &["events", "replay"]).code, 64);
+    assert_eq!(
+        about(&bridge, &["events", "show", "evt_0000000000001"]).code,
+        1
+    );
+    destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_signs_as_the_vendor_does_and_fails_when_it_is_refused() {
+    let stripe = "\n[sources.stripe]\nconnector = \"stripe\"\nsigning_secret = \"whsec_right\"\n";
+    let bridge = Setup::new().config(stripe).start().await;
+    let inlet = format!("http://{}", bridge.inlet());
+    let sent = done(with_config(
+        &bridge.config_dir(),
+        &[
+            "send",
+            "--source",
+            "stripe",
+            "--url",
+            &inlet,
+            "--json",
+            "checkout-paid",
+        ],
+    ));
+    assert_eq!(sent.json()["status"], 200);
+    assert_eq!(bridge.event_ids().await.len(), 1);
+
+    let wrong = Setup::new()
+        .config(&stripe.replace("right", "wrong"))
+        .written();
+    let sent = with_config(
+        &wrong.config_dir(),
+        &[
+            "send",
+            "--source",
+            "stripe",
+            "--url",
+            &inlet,
+            "checkout-paid",
+        ],
+    );
+    assert_eq!(sent.code, 1, "{sent:?}");
+    assert!(sent.stdout.contains("401"), "{sent:?}");
+    let sent = with_config(
+        &wrong.config_dir(),
+        &[
+            "send",
+            "--source",
+            "stripe",
+            "--url",
+            &inlet,
+            "no-such-case",
+        ],
+    );
+    assert_eq!(sent.code, 64);
+    assert!(
+        sent.stderr.contains("checkout-paid"),
+        "it names the cases: {sent:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
+    let destination = FakeDestination::start().await;
+    destination.answer(Answer::new(400));
+    let bridge = Setup::new()
+        .with_store()
+        .webhook("crm", &destination, "")
+        .start()
+        .await;
+    bridge
+        .hear(
+            "team",
+            &worth("call-1", "closed", minutes_ago(9), "1250.50"),
+        )
+        .await;
+    destination.request().await;
+    bridge.idle().await;
+
+    let listed = done(about(&bridge, &["deliveries", "list", "--json"])).json();
+    assert_eq!(
+        listed["items"].as_array().unwrap().len(),
+        2,
+        "the store's and crm's: {listed}"
+    );
+    let letters = done(about(&bridge, &["dead-letters", "list", "--json"])).json();
+    let id = letters["items"][0]["id"].as_str().unwrap().to_owned();
+    assert!(
+        done(about(&bridge, &["dead-letters", "list"]))
+            .stdout
+            .contains(&id)
+    );
+    let shown = done(about(&bridge, &["deliveries", "show", &id])).stdout;
+    assert!(shown.contains("400"), "{shown}");
+
+    destination.answer(Answer::new(400));
+    done(about(&bridge, &["dead-letters", "redrive", &id]));
+    destination.request().await;
+    bridge.idle().await;
+    done(about(&bridge, &["dead-letters", "discard", &id]));
+    let letters = done(about(&bridge, &["dead-letters", "list", "--json"])).json();
+    assert_eq!(letters["items"], json!([]));
+
+    let outcomes = done(about(&bridge, &["outcomes", "list", "--json"])).json();
+    let outcome = &outcomes["items"][0];
+    assert_eq!(
+        (&outcome["kind"], &outcome["currency"]),
+        (&json!("closed"), &json!("USD")),
+        "{outcomes}"
+    );
+    assert_eq!(
+        outcome["value"].as_str().unwrap().parse::<f64>().unwrap(),
+        1250.5,
+        "{outcomes}"
+    );
+    assert!(
+        done(about(&bridge, &["outcomes", "list", "--kind", "closed"]))
+            .stdout
+            .contains("call-1")
+    );
+    assert_eq!(
+        done(about(
+            &bridge,
+            &["outcomes", "list", "--kind", "lost", "--json"]
+        ))
+        .json()["items"],
+        json!([])
+    );
+    destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_can_come_from_a_file_and_a_wrong_one_is_told() {
+    let bridge = Setup::new().start().await;
+    bridge
+        .hear("team", &told("call-1", "shown", minutes_ago(9)))
+        .await;
+    let file = bridge.home().join("token");
+    let url = bridge.admin_url();
+    let list = |token: &str| {
+        write(&file, token);
+        run([
+            "events",
+            "list",
+            "--json",
+            "--url",
+            &url,
+            "--token-file",
+            file.to_str().unwrap(),
+        ])
+    };
+    let listed: Value = done(list(&format!("{}\n", crate::support::ADMIN_TOKEN))).json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    let refused = list("a-wrong-token-of-the-tests");
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("401") && !refused.stderr.contains("a-wrong-token"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_demo_comes_out_right_by_itself() {
+    let played = done(run(["demo", "--once", "--json"])).json();
+    for part in ["steps", "calls"] {
+        let items = played[part].as_array().unwrap();
+        assert!(
+            items.len() >= 5 && items.iter().all(|item| item["right"] == true),
+            "{part}: {played}"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The promises of outcome-bridge, each with tests that try to break it.
+//!
+//! A real bridge runs in this process over a directory of its own and is spoken to by HTTP, on both
+//! sides; the command line and `serve` run as the built binary. Destinations are scripted and strict.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy knows tests by their attribute, not what they call"
+)]
+
+mod support;
+
+mod cli;
+mod dead_letters;
+mod deduplication;
+mod delivering;
+mod documentation;
+mod mapping;
+mod observability;
+mod receiving;
+mod recovery;
+mod retrying;
