@@ -47,7 +47,7 @@ Examples:
   outcome-bridge init ./config --connector hubspot --connector phonely
   outcome-bridge check --config ./config
   outcome-bridge serve --config ./config
-  outcome-bridge send --source hubspot deal_won           sign a case and post it, as HubSpot would
+  outcome-bridge send --source hubspot deal-won           sign a case and post it, as HubSpot would
   outcome-bridge events explain evt_…                     why it became what it became
 
 Exit codes: 0 done, 1 failed, 2 check or test found mistakes, 64 wrong usage, 69 no server reached.";

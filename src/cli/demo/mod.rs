@@ -85,7 +85,7 @@ impl Demo {
         if !self.once {
             output.note(&format!(
                 "\ntry, in another terminal:\n  outcome-bridge events list --config {0}\n  \
-                 outcome-bridge send --config {0} --source stripe checkout_paid\n\nReady (^C to quit)",
+                 outcome-bridge send --config {0} --source stripe checkout-paid\n\nReady (^C to quit)",
                 config.display()
             ));
             tokio::signal::ctrl_c().await.map_err(Failure::of)?;
