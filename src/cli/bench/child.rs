@@ -229,7 +229,7 @@ fn text(data: &Path, ports: [u16; 2], secret: &[u8], destination: Option<SocketA
         .map(|address| {
             format!(
                 "\n[destinations.instant]\nconnector = \"webhook\"\nurl = \"http://{address}/instant\"\n\
-                 signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = 64\n"
+                 signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = 256\n"
             )
         })
         .unwrap_or_default();
