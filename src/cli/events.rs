@@ -1,12 +1,15 @@
-//! `events`: list, show, explain, replay.
+//! `events`: list, show, explain, replay, tail.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::Server;
 use super::exit::{Exit, Failure};
+use super::output::plain;
 use super::story;
 use super::terminal::Output;
 
@@ -48,9 +51,19 @@ pub(super) enum Events {
         ids: Vec<String>,
         #[command(flatten)]
         filter: Filter,
+        /// The same filter as one text, in the words of the admin API: "source=hubspot&since=2h".
+        #[arg(long = "filter", value_name = "QUERY", conflicts_with = "ids")]
+        query: Option<String>,
         /// Only tell how many there are.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Show events as they come, until ^C.
+    Tail {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        filter: Filter,
     },
 }
 
@@ -124,10 +137,13 @@ impl Events {
                 server,
                 ids,
                 filter,
+                query,
                 dry_run,
             } => {
-                replay(output, &server, ids, &filter, dry_run).await?;
+                let query = query.unwrap_or_else(|| filter.query());
+                replay(output, &server, ids, &query, dry_run).await?;
             }
+            Self::Tail { server, filter } => tail(output, &server, &filter).await?,
         }
         Ok(Exit::Done)
     }
@@ -201,10 +217,9 @@ async fn replay(
     output: &Output,
     server: &Server,
     ids: Vec<String>,
-    filter: &Filter,
+    query: &str,
     dry_run: bool,
 ) -> Result<(), Failure> {
-    let query = filter.query();
     let body = match (ids.is_empty(), query.is_empty()) {
         (false, true) => json!({ "ids": ids, "dry_run": dry_run }),
         (true, false) => json!({ "filter": query, "dry_run": dry_run }),
@@ -237,4 +252,52 @@ async fn replay(
         ));
     }
     Ok(())
+}
+
+/// How often `tail` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Prints new events, and events again whose disposition has come, one line each.
+async fn tail(output: &Output, server: &Server, filter: &Filter) -> Result<(), Failure> {
+    let client = server.connect()?;
+    let mut query = filter.pairs();
+    query.push(("limit", "200".to_owned()));
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut first = true;
+    loop {
+        let page = client.get("/admin/v1/events", &query).await?;
+        let mut seen = BTreeMap::new();
+        // The page has the newest first; people read the newest last.
+        for event in page["items"].as_array().into_iter().flatten().rev() {
+            let (id, became) = (
+                Output::cell(&event["id"]),
+                Output::cell(&event["disposition"]),
+            );
+            if !first && became != "accepted" && shown.get(&id) != Some(&became) {
+                tell(output, event);
+            }
+            seen.insert(id, became);
+        }
+        (shown, first) = (seen, false);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            stopped = tokio::signal::ctrl_c() => return stopped.map_err(Failure::of),
+        }
+    }
+}
+
+fn tell(output: &Output, event: &Value) {
+    if output.is_json() {
+        return output.line(&event.to_string());
+    }
+    let cells = [
+        "received_at",
+        "id",
+        "source",
+        "event_type",
+        "disposition",
+        "reason",
+    ]
+    .map(|key| plain(&Output::cell(&event[key])).into_owned());
+    output.line(&cells.join("  "));
 }

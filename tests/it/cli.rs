@@ -506,6 +506,17 @@ async fn the_admins_loop_send_look_save_map_change_replay() {
     }
     let shown = done(about(&bridge, &["events", "show", &id, "--json"])).json();
     assert_eq!(shown["deliveries"][0]["state"], "delivered");
+    let matching = about(
+        &bridge,
+        &[
+            "events",
+            "replay",
+            "--filter",
+            "source=team&disposition=mapped",
+            "--dry-run",
+        ],
+    );
+    assert!(done(matching).stdout.starts_with("1 events"));
     assert_eq!(about(&bridge, &["events", "replay"]).code, 64);
     assert_eq!(
         about(&bridge, &["events", "show", "evt_0000000000001"]).code,
