@@ -110,9 +110,18 @@ impl Processor {
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))?;
-        let settled = processed
-            .into_iter()
-            .map(|(id, processed)| queue.settle_event(id, processed));
+        let settled = processed.into_iter().map(|(id, processed)| async move {
+            match queue
+                .settle_event(id, processed)
+                .await
+                .err()
+                .map(refused)
+                .transpose()?
+            {
+                None => Ok(()),
+                Some(failed) => queue.settle_event(id, failed).await,
+            }
+        });
         join_all(settled)
             .await
             .into_iter()
@@ -140,6 +149,18 @@ impl Story<'_> {
         serde_json::to_vec(self)
             .expect("texts, numbers and lists are always JSON")
             .into()
+    }
+}
+
+/// What to store instead when the queue does not take a result: the event's own fault must cost that event
+/// and no other.
+///
+/// # Errors
+/// When it is not the event's fault: storage failed, or the queue is closing.
+fn refused(error: QueueError) -> Result<Processed, QueueError> {
+    match error {
+        QueueError::State(why) => Ok(failed(format!("its result cannot be stored: {why}"))),
+        other => Err(other),
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Processor;
+use super::{Processor, refused};
 use crate::connector::{Catalogue, Inbound, SourceOptions};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
-use crate::queue::{Processed, StoredEvent};
+use crate::queue::{Processed, QueueError, StoredEvent};
 use crate::setup::{Routes, Rules, Source};
 
 /// A HubSpot source that is bound to portal 62515.
@@ -91,4 +91,13 @@ fn a_body_that_cannot_be_read_fails_whoever_it_is_from() {
 
 fn trace(processed: &Processed) -> serde_json::Value {
     serde_json::from_slice(&processed.trace).unwrap()
+}
+
+#[test]
+fn a_result_that_the_queue_refuses_fails_its_event_and_storage_trouble_stops_the_processor() {
+    let failed = refused(QueueError::State("too many outcomes".to_owned())).unwrap();
+    assert_eq!(failed.disposition, Some(Disposition::Failed));
+    assert!(failed.reason.contains("too many outcomes"));
+    assert!(refused(QueueError::Storage("disk".into())).is_err());
+    assert!(refused(QueueError::Closed).is_err());
 }
