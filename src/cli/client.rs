@@ -24,6 +24,14 @@ pub(super) struct Server {
     token_file: Option<std::path::PathBuf>,
 }
 
+/// Parameters as a query string; those without a value are left out.
+pub(super) fn query_string(parameters: &[(&str, String)]) -> String {
+    let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(given)
+        .finish()
+}
+
 /// A connection to a bridge's admin API.
 pub(super) struct Client {
     http: reqwest::Client,

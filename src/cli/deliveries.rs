@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::client::Server;
+use super::client::{Server, query_string};
 use super::events::segment;
 use super::exit::{Exit, Failure};
 use super::terminal::Output;
@@ -99,13 +99,7 @@ impl Filter {
     }
 
     fn query(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(
-            self.pairs()
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty()),
-        );
-        query.finish()
+        query_string(&self.pairs())
     }
 }
 

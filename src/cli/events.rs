@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::client::Server;
+use super::client::{Server, query_string};
 use super::exit::{Exit, Failure};
 use super::output::plain;
 use super::story;
@@ -101,13 +101,7 @@ impl Filter {
 
     /// The filter as a query string; empty when nothing is asked for.
     fn query(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(
-            self.pairs()
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty()),
-        );
-        query.finish()
+        query_string(&self.pairs())
     }
 }
 

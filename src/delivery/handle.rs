@@ -13,7 +13,6 @@ use super::gate::Held;
 use super::options::DestinationOptions;
 use super::worker::{Courier, Worker};
 use crate::clock::Clock;
-use crate::connector::{Outbound, Transport};
 use crate::model::DestinationName;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -30,16 +29,6 @@ pub enum Means {
     Http(Arc<dyn Dialect>),
     /// By a write into the built-in outcome store.
     Store(Store),
-}
-
-impl Means {
-    /// The means that a connector asks for.
-    pub fn of(outbound: Outbound, store: &Store) -> Self {
-        match outbound.transport() {
-            Transport::Http => Self::Http(Arc::new(outbound)),
-            Transport::Store => Self::Store(store.clone()),
-        }
-    }
 }
 
 /// A destination to deliver to.

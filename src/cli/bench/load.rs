@@ -17,6 +17,7 @@ use super::super::exit::Failure;
 use crate::clock::Clock;
 use crate::http::{Listen, Listener, StandIn, serve_stand_in};
 use crate::queue::local::baseline::Figures;
+use crate::queue::local::bench::GroupCommit;
 
 /// What one row measured.
 #[derive(Debug, Clone)]
@@ -38,6 +39,17 @@ impl From<Figures> for Measured {
         Self {
             count: figures.count,
             took: figures.took,
+            p50_ms: figures.p50.as_secs_f64() * 1e3,
+            p99_ms: figures.p99.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl From<GroupCommit> for Measured {
+    fn from(figures: GroupCommit) -> Self {
+        Self {
+            count: figures.events as u64,
+            took: Duration::from_secs_f64(figures.events as f64 / figures.per_s.max(1.0)),
             p50_ms: figures.p50.as_secs_f64() * 1e3,
             p99_ms: figures.p99.as_secs_f64() * 1e3,
         }

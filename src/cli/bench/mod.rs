@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::exit::{Exit, Failure};
 use super::terminal::Output;
 use crate::queue::local::baseline;
+use crate::queue::local::bench::group_commit;
 
 use child::Child;
 use load::{Measured, Work};
@@ -65,7 +66,15 @@ impl Bench {
             let figures = baseline::engine(&dir, connections, self.body_bytes, span)
                 .await
                 .map_err(Failure::of)?;
-            rows.push("engine", connections, Measured::from(figures));
+            let figures = Measured::from(figures);
+            let figures_per_s = figures.per_second();
+            rows.push("engine", connections, figures);
+            let dir = home.path().join(format!("queue-{connections}"));
+            let events = (figures_per_s * span.as_secs_f64() / 2.0) as usize;
+            let queue = group_commit(&dir, connections, events.max(100), self.body_bytes)
+                .await
+                .map_err(Failure::Failed)?;
+            rows.push("queue", connections, Measured::from(queue));
         }
 
         output.note("bare handler …");

@@ -19,7 +19,7 @@ pub(super) fn document(
     accept: &Value,
 ) -> Value {
     let mut document = json!({
-        "bare": {}, "engine": {}, "accepted": {}, "limit": {},
+        "bare": {}, "engine": {}, "queue": {}, "accepted": {}, "limit": {},
         "raw_sync": { "p50_ms": raw.p50.as_secs_f64() * 1e3, "p99_ms": raw.p99.as_secs_f64() * 1e3 },
         "syncs_per_event": syncs,
         "delivered": { "per_s": delivered["per_s"], "accepted_per_s": delivered["accepted_per_s"] },
@@ -36,7 +36,7 @@ pub(super) fn document(
     });
     for connections in rows.connections() {
         let key = format!("c{connections}");
-        for row in ["bare", "engine", "accepted"] {
+        for row in ["bare", "engine", "queue", "accepted"] {
             if let Some(measured) = rows.get(row, connections) {
                 document[row][&key] = json!({
                     "per_s": measured.per_second().round(),
@@ -109,6 +109,7 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
             c.to_string(),
             number(&document["bare"][&key]["per_s"]),
             number(&document["engine"][&key]["per_s"]),
+            number(&document["queue"][&key]["per_s"]),
             number(&document["limit"][&key]["per_s"]),
             number(&document["accepted"][&key]["per_s"]),
             format!("{:.2}", of("accepted") / of("limit")),
@@ -121,6 +122,7 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
             "connections",
             "bare/s",
             "engine/s",
+            "queue/s",
             "limit/s",
             "accepted/s",
             "of limit",
