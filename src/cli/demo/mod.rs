@@ -84,9 +84,14 @@ impl Demo {
 
         if !self.once {
             output.note(&format!(
-                "\ntry, in another terminal:\n  outcome-bridge events list --config {0}\n  \
-                 outcome-bridge send --config {0} --source stripe checkout-paid\n\nReady (^C to quit)",
-                config.display()
+                "\ntry, in another terminal:\n  \
+                 outcome-bridge events list --url http://{} --token-file {}\n  \
+                 outcome-bridge send --config {} --url http://{} --source stripe checkout-paid\n\n\
+                 Ready (^C to quit)",
+                bridge.office,
+                home.path().join("data/admin-token").display(),
+                config.display(),
+                bridge.inlet,
             ));
             tokio::signal::ctrl_c().await.map_err(Failure::of)?;
         }
