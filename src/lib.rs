@@ -32,7 +32,7 @@
 //! | --- | --- | --- |
 //! | [`model`] | the values everybody speaks in | nothing of ours |
 //! | [`diagnostic`] | a mistake in something that a person wrote, and how it is shown | `model` |
-//! | [`clock`], [`metrics`], [`telemetry`] | time, numbers, logs | `model` |
+//! | [`clock`], [`metrics`], [`telemetry`] | time, numbers, logs | `model`, `queue`'s types |
 //! | [`config`] | what an operator sets, every mistake with its place | `model`, `diagnostic` |
 //! | [`mapping`] | the rule language; pure | `model`, `diagnostic` |
 //! | [`connector`] | the catalogue, verification, requests and responses; pure | `mapping`, `queue`'s types |
@@ -46,7 +46,7 @@
 //! | [`app`] | the composition root | everything but `cli` |
 //! | [`cli`] | the command line | `app` |
 //!
-//! Imports point up this table only. One foreign crate has one home: actix-web in `http`, sled in
+//! No two modules import each other. One foreign crate has one home: actix-web in `http`, sled in
 //! `queue::local`, sqlx in `store`, clap in `cli`, phonenumber in `model`.
 //!
 //! # Promises and their limits
