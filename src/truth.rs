@@ -28,16 +28,34 @@ pub struct Revision {
     pub origin: u64,
     /// Hash of all that a destination is told.
     pub fingerprint: u64,
+    /// It is not to be told before this. Without effect on what is the truth.
+    pub not_before: Option<Timestamp>,
 }
 
-/// Outcomes of a kind that no longer hold.
+impl Revision {
+    /// Whether it was made by the moment: its event was stored by then.
+    fn was_made_by(&self, moment: Timestamp) -> bool {
+        u64::try_from(moment.as_millisecond()).is_ok_and(|ms| self.outcome.event.millis() <= ms)
+    }
+}
+
+/// What a withdrawal takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Withdrawn {
+    /// Outcomes of this kind, by when they occurred. Manual corrections are left alone.
+    Kind(OutcomeKind),
+    /// Manual corrections of any kind, by when they were made.
+    Manual,
+}
+
+/// Outcomes that no longer hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
     /// The event that took them back.
     pub event: EventId,
-    /// Which kind.
-    pub kind: OutcomeKind,
-    /// Those that occurred up to this moment.
+    /// Which ones.
+    pub what: Withdrawn,
+    /// Those up to this moment.
     pub up_to: Timestamp,
     /// Those about this; 0 means all.
     pub origin: u64,
@@ -67,15 +85,19 @@ impl Withdrawal {
     pub fn covers(&self, revision: &Revision) -> bool {
         let same_origin =
             self.origin == 0 || revision.origin == 0 || self.origin == revision.origin;
+        let manual = revision.basis == Basis::Manual;
         same_origin
-            && revision.basis != Basis::Manual
-            && self.kind == revision.kind
-            && revision.occurred_at <= self.up_to
+            && match self.what {
+                Withdrawn::Kind(kind) => {
+                    !manual && kind == revision.kind && revision.occurred_at <= self.up_to
+                }
+                Withdrawn::Manual => manual && revision.was_made_by(self.up_to),
+            }
     }
 
     /// Whether everything that `other` takes back is taken back by this one, too.
     fn includes(&self, other: &Self) -> bool {
-        self.kind == other.kind
+        self.what == other.what
             && self.up_to >= other.up_to
             && (self.origin == 0 || self.origin == other.origin)
     }
@@ -169,13 +191,14 @@ mod tests {
             occurred_at: Timestamp::from_second(at).unwrap(),
             origin: 0,
             fingerprint: n,
+            not_before: None,
         }
     }
 
     fn withdrawal(n: u64, kind: OutcomeKind, at: i64, origin: u64) -> Entry {
         Entry::Withdrawal(Withdrawal {
             event: EventId(n),
-            kind,
+            what: Withdrawn::Kind(kind),
             up_to: Timestamp::from_second(at).unwrap(),
             origin,
         })

@@ -15,7 +15,7 @@ use outcome_bridge::connector::{
     Reception, RequestParts, Role, Unverified, VerifiedRequest, request_of, run_cases, source_of,
 };
 use outcome_bridge::model::EventId;
-use outcome_bridge::queue::StoredEvent;
+use outcome_bridge::queue::{Mark, StoredEvent};
 use serde_json::Value;
 
 fn catalogue() -> Catalogue {
@@ -342,6 +342,7 @@ fn stored(request: VerifiedRequest, genuine: &Genuine<'_>) -> StoredEvent {
         headers: event.headers,
         query: event.query,
         body: event.body,
+        mark: Mark::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::http::EventDocument;
 use crate::mapping::{Personal, Trace};
 use crate::model::{EventId, Fact, SourceName};
 use crate::processing::Processor;
-use crate::queue::{Processed, StoredEvent};
+use crate::queue::{Mark, Processed, StoredEvent};
 use crate::setup::{Blueprint, Loaded};
 
 /// Run a source's rules over a saved event.
@@ -88,6 +88,7 @@ impl Map {
             headers,
             query: self.query.clone(),
             body: bytes.into(),
+            mark: Mark::default(),
         })
     }
 }
@@ -124,6 +125,7 @@ fn stored(
         headers,
         query: document.query.clone(),
         body: Bytes::from(document.into_body().map_err(Failure::of)?),
+        mark: Mark::default(),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::model::{
     Basis, DeliveryId, EventId, Money, Outcome, OutcomeId, OutcomeKind, Settings, SourceName,
     Subject, currency, parse_amount, parse_phone, parse_region,
 };
-use crate::queue::{StoredEvent, StoredOutcome};
+use crate::queue::{Mark, StoredEvent, StoredOutcome};
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +176,7 @@ fn process(
         headers: event.headers,
         query: event.query,
         body: event.body,
+        mark: Mark::default(),
     };
     let region = case.settings.get("region").and_then(Value::as_str);
     let reading = Reading {

@@ -174,7 +174,7 @@ mod tests {
     use crate::connector::{Derived, Inbound, Reading, Reception};
     use crate::mapping::Ruleset;
     use crate::model::{Disposition, EventId, Fact};
-    use crate::queue::StoredEvent;
+    use crate::queue::{Mark, StoredEvent};
 
     const HEAD: &str = "[[field]]\nkey = \"portals\"\nlist = true\n[[field]]\nkey = \"orgs\"\nlist = true\n[inbound]\n[inbound.verify]\nkind = \"token\"\nat = \"header:x-token\"\nsecret = \"secret\"\n";
 
@@ -209,6 +209,7 @@ mod tests {
             headers: event.headers,
             query: event.query,
             body: event.body,
+            mark: Mark::default(),
         }
     }
 

@@ -98,6 +98,17 @@ pub enum Precedence {
     Newest,
 }
 
+/// Which of a lane's revisions are delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Only the newest truth: what it overtakes is superseded.
+    #[default]
+    Newest,
+    /// Every revision, in the order of arrival. For destinations that note each event.
+    Each,
+}
+
 /// What an answer, or the lack of one, means for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -17,7 +17,7 @@ mod secret;
 mod settings;
 mod subject;
 
-pub use delivery::{DeliveryState, Precedence, VerdictKind};
+pub use delivery::{DeliveryState, Mode, Precedence, VerdictKind};
 pub use disposition::Disposition;
 pub use fact::{AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Retraction};
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};

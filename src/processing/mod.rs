@@ -215,6 +215,8 @@ fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
         trace,
         facts: derivation.facts,
         changes: routing.changes,
+        mark: event.mark,
+        ..Processed::default()
     }
 }
 

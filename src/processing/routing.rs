@@ -5,7 +5,8 @@ use serde_json::Map;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Basis, DestinationName, EventId, Fact, Outcome, OutcomeKind, Retraction, SourceName, Subject,
+    Basis, DestinationName, EventId, Fact, Mode, Outcome, OutcomeKind, Retraction, SourceName,
+    Subject,
 };
 use crate::queue::{Change, LaneChange};
 use crate::setup::Routes;
@@ -82,10 +83,12 @@ impl Routing {
                     self.changes.push(LaneChange {
                         destination: destination.name.clone(),
                         target: target.address.clone(),
+                        mode: Mode::Newest,
                         precedence: destination.precedence,
                         can_clear: destination.outbound.can_clear(),
                         max_age: destination.options.retry.max_age,
                         change: change.clone(),
+                        not_before: None,
                         origin: origin(source, &outcome.subject),
                     });
                     routed.matcher = Some(target.name);

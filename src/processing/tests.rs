@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Processor, refused};
 use crate::connector::{Catalogue, Inbound, SourceOptions};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
-use crate::queue::{Processed, QueueError, StoredEvent};
+use crate::queue::{Mark, Processed, QueueError, StoredEvent};
 use crate::setup::{Routes, Rules, Source};
 
 /// A HubSpot source that is bound to portal 62515.
@@ -47,6 +47,7 @@ fn processed(body: &str) -> Processed {
         headers: Vec::new(),
         query: String::new(),
         body: body.to_owned().into(),
+        mark: Mark::default(),
     })
 }
 

@@ -109,10 +109,12 @@ pub(crate) fn change(destination: &str, target: &str, change: Change) -> LaneCha
     LaneChange {
         destination: to(destination),
         target: target.into(),
+        mode: Mode::Newest,
         precedence: Precedence::FinalFirst,
         can_clear: false,
         max_age: SignedDuration::from_hours(72),
         change,
+        not_before: None,
         origin: 0,
     }
 }
@@ -124,6 +126,7 @@ pub(crate) fn mapped(facts: Vec<Fact>, changes: Vec<LaneChange>) -> Processed {
         trace: Bytes::from_static(br#"{"rules": 1}"#),
         facts,
         changes,
+        ..Processed::default()
     }
 }
 

@@ -14,11 +14,14 @@
 //! - One delivery of a lane is handed out at a time, until it is settled or released.
 //! - A lane's current truth depends on the set of its revisions, never on the order in which they
 //!   arrived (see [`crate::truth`]).
+//! - An event is processed again after every change of what it watches, whenever that change came: before,
+//!   while or after it was processed. Settling it again with an unchanged result sends nothing.
 
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod local;
 mod page;
+pub(crate) mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,11 +33,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Outcome, OutcomeId,
-    OutcomeKind, Precedence, SourceName, VerdictKind,
+    DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Mode, Outcome,
+    OutcomeId, OutcomeKind, Precedence, SourceName, VerdictKind,
 };
 
 pub use page::{DeliveryFilter, EventFilter, Page, PageRequest};
+pub use registry::{Mark, Order, Place, Record, Registry, RegistryKey, Watch};
 
 /// Why an operation did not happen.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -108,6 +112,8 @@ pub struct StoredEvent {
     pub query: String,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// How it stood when it was read; [`Processed`] brings it back.
+    pub mark: Mark,
 }
 
 /// What became of an event, short enough for lists.
@@ -154,6 +160,15 @@ pub struct Processed {
     pub facts: Vec<Fact>,
     /// What changes at which lane.
     pub changes: Vec<LaneChange>,
+    /// Records that the event writes. Whoever watches them is woken, but not the event itself.
+    pub records: Vec<Record>,
+    /// What the event read, present or not: it is processed again when that changes. Replaces what it
+    /// watched before.
+    pub watches: Vec<Watch>,
+    /// When it is to be processed again although nothing changed. Replaces what it said before.
+    pub wake_at: Option<Timestamp>,
+    /// [`StoredEvent::mark`] of the event that was processed.
+    pub mark: Mark,
 }
 
 /// One fact's effect on one lane.
@@ -163,7 +178,9 @@ pub struct LaneChange {
     pub destination: DestinationName,
     /// The address at that destination; with `destination` it identifies the lane.
     pub target: String,
-    /// Which rule of precedence holds there.
+    /// Which of its revisions are delivered there.
+    pub mode: Mode,
+    /// Which rule of precedence holds there. Without meaning for [`Mode::Each`].
     pub precedence: Precedence,
     /// Whether the destination can be told that nothing holds any more.
     pub can_clear: bool,
@@ -171,6 +188,8 @@ pub struct LaneChange {
     pub max_age: jiff::SignedDuration,
     /// What changes.
     pub change: Change,
+    /// The delivery of this outcome is not due before this moment.
+    pub not_before: Option<Timestamp>,
     /// Ties revisions to what they are about (a booking, a deal), so that taking one back leaves the
     /// others alone. 0 means unknown and ties to everything.
     pub origin: u64,
@@ -183,6 +202,9 @@ pub enum Change {
     Outcome(u16),
     /// Outcomes of this kind that occurred up to the moment no longer hold.
     Retract(OutcomeKind, Timestamp),
+    /// Manual corrections of any kind that were made up to the moment no longer hold. A correction was made
+    /// when its event was stored.
+    Release(Timestamp),
 }
 
 /// A delivery, as shown to people.
@@ -344,10 +366,35 @@ pub trait Queue: Send + Sync + 'static {
     /// Stores what the rules made of an event and applies it to the lanes, in one durable write.
     /// Settling an event again (a replay) replaces its disposition, trace and facts; revisions that
     /// it gave to lanes before are replaced by the new ones.
-    fn settle_event(&self, id: EventId, processed: Processed) -> BoxFuture<'_, Result<()>>;
+    ///
+    /// Settling removes the mark "to process", unless something marked the event again since it was read, or a
+    /// registry key that it watches changed since: then it stays, and the event is processed once more.
+    fn settle_event(&self, id: EventId, processed: Processed) -> BoxFuture<'_, Result<()>> {
+        let settled = self.settle_events(vec![(id, processed)]);
+        Box::pin(async move {
+            let mut answers = settled.await;
+            answers.pop().unwrap_or(Err(QueueError::Closed))
+        })
+    }
+
+    /// Settles events strictly in this order, each wholly or not at all, and answers for each in the same
+    /// order. Each has to be processed in view of the records that those before it write: it is not woken by
+    /// them. When one is refused, those after it stay marked, since they saw what then did not happen.
+    fn settle_events(&self, events: Vec<(EventId, Processed)>) -> BoxFuture<'_, Vec<Result<()>>>;
 
     /// Marks stored events "to process" again. Answers how many there were.
     fn replay(&self, ids: Vec<EventId>) -> BoxFuture<'_, Result<usize>>;
+
+    /// What the registries hold.
+    fn registry(&self) -> Arc<dyn Registry>;
+
+    /// Puts records in one write and wakes whoever watches them. A record whose value and places are what they
+    /// were writes nothing and wakes nobody.
+    fn put_records(&self, records: Vec<Record>) -> BoxFuture<'_, Result<()>>;
+
+    /// Marks events whose [`Processed::wake_at`] has come "to process", oldest moment first, at most `limit`.
+    /// Answers how many moments had come. Each comes once; after a stop, those that were missed come at once.
+    fn wake_due(&self, limit: usize) -> BoxFuture<'_, Result<usize>>;
 
     /// Hands out at most `limit` due deliveries of one destination, one per lane, oldest due first.
     fn claim(
@@ -401,8 +448,8 @@ pub trait Queue: Send + Sync + 'static {
     /// The queue's numbers.
     fn stats(&self) -> QueueStats;
 
-    /// Resolves when there may be events to process. Register before looking: a wake-up between
-    /// the call and the await is not lost.
+    /// Resolves when there may be events to process, and when the next [`Processed::wake_at`] comes. Register
+    /// before looking: a wake-up between the call and the await is not lost.
     fn events_arrived(&self) -> BoxFuture<'_, ()>;
 
     /// Resolves when a lane of this destination may have fallen due, at the latest when the next due

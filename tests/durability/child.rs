@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use outcome_bridge::clock::Clock;
 use outcome_bridge::model::{
-    Basis, DestinationName, Disposition, EventId, Fact, Outcome, OutcomeKind, Precedence,
+    Basis, DestinationName, Disposition, EventId, Fact, Mode, Outcome, OutcomeKind, Precedence,
     SourceName, Subject, VerdictKind,
 };
 use outcome_bridge::queue::local::{LocalOptions, LocalQueue, VerifyIndex};
@@ -81,10 +81,12 @@ fn processed(id: EventId, n: u64) -> Processed {
     let change = LaneChange {
         destination: destination(),
         target: (n % LANES).to_string(),
+        mode: Mode::Newest,
         precedence: Precedence::FinalFirst,
         can_clear: false,
         max_age: SignedDuration::from_hours(24),
         change: Change::Outcome(0),
+        not_before: None,
         origin: 0,
     };
     Processed {
@@ -93,6 +95,7 @@ fn processed(id: EventId, n: u64) -> Processed {
         trace: serde_json::json!({ "n": n }).to_string().into(),
         facts: vec![Fact::Outcome(outcome)],
         changes: vec![change],
+        ..Processed::default()
     }
 }
 

@@ -222,7 +222,16 @@ impl Queue for FakeQueue {
     fn unprocessed(&self, _: Option<EventId>, _: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>>> {
         unused()
     }
-    fn settle_event(&self, _: EventId, _: Processed) -> BoxFuture<'_, Result<()>> {
+    fn settle_events(&self, _: Vec<(EventId, Processed)>) -> BoxFuture<'_, Vec<Result<()>>> {
+        panic!("delivery has no business with this operation")
+    }
+    fn registry(&self) -> Arc<dyn Registry> {
+        panic!("delivery has no business with this operation")
+    }
+    fn put_records(&self, _: Vec<Record>) -> BoxFuture<'_, Result<()>> {
+        unused()
+    }
+    fn wake_due(&self, _: usize) -> BoxFuture<'_, Result<usize>> {
         unused()
     }
     fn replay(&self, _: Vec<EventId>) -> BoxFuture<'_, Result<usize>> {

@@ -40,6 +40,8 @@ pub(super) fn accept(tx: &mut Tx<'_>, event: &NewEvent, dedupe: Hash16) -> Resul
         outcomes: Vec::new(),
         lanes: Vec::new(),
         next_delivery: 0,
+        watches: Vec::new(),
+        wake_ms: None,
     };
     tx.stage.put_row(Tree::Event, &key, &row);
     tx.stage.put(Tree::Todo, &key, Vec::new());

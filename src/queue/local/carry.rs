@@ -100,7 +100,7 @@ fn is_pointed_at(
     let hits = |pointer: &Pointer| (pointer.segment, pointer.offset) == (at.segment, at.offset);
     if let Some(pointer) = spilled(&value)? {
         // What a spilled row points to cannot be seen from here: it is looked at when it is carried.
-        return Ok(hits(&pointer) || !matches!(tree, Tree::Lane | Tree::Meta));
+        return Ok(hits(&pointer) || matches!(tree, Tree::Event | Tree::Delivery));
     }
     Ok(match tree {
         Tree::Event => EventRow::decode(&value)?.pointers().any(|p| hits(p)),

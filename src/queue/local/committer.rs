@@ -14,19 +14,22 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::model::{DeliveryId, EventId};
-use crate::queue::{Acceptance, NewEvent, Operation, QueueError, Result, Settlement};
+use crate::queue::{
+    Acceptance, NewEvent, Operation, QueueError, Record, RegistryKey, Result, Settlement,
+};
 
 use super::index::{self, Index};
 use super::journal::Writer;
 use super::lease::Leases;
-use super::process::Prepared;
+use super::process::{Company, Prepared};
+use super::recent::Recent;
 use super::row::Row;
 use super::shared::Shared;
 use super::stage::Stage;
 use super::state::{Delta, State};
 use super::tree::{self, Hash16, Tree};
 use super::tx::{Effects, Tx, millis};
-use super::{accept, carry, process, settle};
+use super::{accept, carry, process, records, settle, wakes};
 
 /// Requests in one commit, at most.
 const MAX_REQUESTS: usize = 1024;
@@ -39,7 +42,11 @@ type To<T> = oneshot::Sender<Result<T>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Accept(Box<NewEvent>, Hash16, To<Acceptance>),
-    SettleEvent(EventId, Box<Prepared>, To<()>),
+    /// Each with what was wrong with it, if it could not even be prepared.
+    SettleEvents(Vec<(EventId, Result<Prepared>)>, To<Vec<Result<()>>>),
+    PutRecords(Vec<Record>, To<()>),
+    ForgetRecords(Vec<RegistryKey>, To<()>),
+    WakeDue(usize, To<usize>),
     Replay(Vec<EventId>, To<usize>),
     Settle(DeliveryId, Box<Settlement>, To<()>),
     Operate(DeliveryId, Operation, To<()>),
@@ -86,6 +93,7 @@ pub(super) struct Committer {
     pub index: Arc<Index>,
     pub shared: Arc<Shared>,
     pub leases: Arc<Leases>,
+    pub recent: Recent,
     pub clock: Clock,
     pub on_commit: fn(usize, Duration),
 }
@@ -167,9 +175,17 @@ impl Committer {
             Request::Accept(event, dedupe, to) => {
                 self.attempt(to, round, |tx| accept::accept(tx, &event, dedupe))
             }
-            Request::SettleEvent(id, prepared, to) => {
-                self.attempt(to, round, |tx| process::settle_event(tx, id, &prepared))
+            Request::SettleEvents(events, to) => {
+                let answers = self.settle_events(events, round);
+                answer(to, Ok(answers))
             }
+            Request::PutRecords(records, to) => {
+                self.attempt(to, round, |tx| records::put_all(tx, &records))
+            }
+            Request::ForgetRecords(keys, to) => {
+                self.attempt(to, round, |tx| records::forget(tx, &keys))
+            }
+            Request::WakeDue(limit, to) => self.attempt(to, round, |tx| wakes::wake_due(tx, limit)),
             Request::Replay(ids, to) => self.attempt(to, round, |tx| process::replay(tx, &ids)),
             Request::Settle(id, settlement, to) => {
                 self.attempt(to, round, |tx| settle::settle(tx, id, &settlement))
@@ -186,19 +202,57 @@ impl Committer {
                 return;
             }
         };
+        // Only now: those who were settled together know what the others changed.
+        let changed = std::mem::take(&mut round.effects.changed);
+        self.recent.note(changed);
         round.answers.push(answer);
     }
 
+    /// Carries a request out and prepares its answer.
     fn attempt<T: Send + 'static>(
         &mut self,
         to: To<T>,
         round: &mut Round,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Answer {
+        let result = self.carry_out(round, work);
+        answer(to, result)
+    }
+
+    /// Settles events one after the other, each wholly or not at all.
+    fn settle_events(
+        &mut self,
+        events: Vec<(EventId, Result<Prepared>)>,
+        round: &mut Round,
+    ) -> Vec<Result<()>> {
+        let mut company = Company {
+            to_come: events.iter().map(|(id, _)| *id).collect(),
+            refused: false,
+        };
+        let settle = |(id, prepared): (EventId, Result<Prepared>)| {
+            let result = prepared.and_then(|prepared| {
+                self.carry_out(round, |tx| {
+                    process::settle_event(tx, id, &prepared, &company)
+                })
+            });
+            company.refused |= result.is_err();
+            company.to_come.remove(&id);
+            result
+        };
+        events.into_iter().map(settle).collect()
+    }
+
+    /// Does `work` on the stage; nothing of it stays when it fails.
+    fn carry_out<T>(
+        &mut self,
+        round: &mut Round,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut tx = Tx {
             stage: &mut self.stage,
             state: &mut self.state,
             leases: &self.leases,
+            recent: &mut self.recent,
             now: self.clock.now(),
             delta: Delta::default(),
             effects: Effects::default(),
@@ -213,7 +267,7 @@ impl Committer {
             round.effects.blocked.extend(effects.blocked);
             self.stage.rollback();
         }
-        answer(to, result)
+        result
     }
 
     /// Answers a request without carrying it out.
@@ -223,10 +277,13 @@ impl Committer {
             Request::Accept(_, _, to) => answer(to, Err(refusal())),
             Request::Replay(_, to) => answer(to, Err(refusal())),
             Request::Prune(_, to) => answer(to, Err(refusal())),
-            Request::SettleEvent(_, _, to)
-            | Request::Settle(_, _, to)
-            | Request::Operate(_, _, to)
-            | Request::Carry(_, _, to) => answer(to, Err(refusal())),
+            Request::WakeDue(_, to) => answer(to, Err(refusal())),
+            Request::SettleEvents(_, to) => answer(to, Err(refusal())),
+            Request::PutRecords(_, to) => answer(to, Err(refusal())),
+            Request::ForgetRecords(_, to) => answer(to, Err(refusal())),
+            Request::Settle(_, _, to) | Request::Operate(_, _, to) | Request::Carry(_, _, to) => {
+                answer(to, Err(refusal()))
+            }
             Request::Close(to) => {
                 round.closing.push(to);
                 return;
@@ -253,6 +310,7 @@ impl Committer {
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.index.apply(changes)?;
         self.shared.set_applied(self.writer.position());
+        self.shared.set_visible(self.recent.last());
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -278,6 +336,9 @@ impl Committer {
         self.shared.publish(&self.state, heads);
         for (destination, due_ms) in &due {
             self.shared.wake_workers(destination, *due_ms);
+        }
+        if effects.wakes {
+            self.shared.set_next_wake(wakes::next(&self.index));
         }
         if effects.arrived {
             self.shared.wake_processors();

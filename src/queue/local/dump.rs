@@ -7,10 +7,12 @@ use crate::queue::{QueueError, Result};
 use super::index::Index;
 use super::journal::Segments;
 use super::lane_row::LaneRow;
+use super::records::RecordRow;
 use super::row::{DedupeRow, DeliveryRow, EventRow, Row};
 use super::stage::resolve;
 use super::state::State;
 use super::tree::{self, Tree};
+use super::{registry_key, watches};
 
 /// Every row of every table, one a line, in order. Payloads are not shown, but hashes and places of
 /// them are; the checkpoint is left out, since it depends on when the index was last synced.
@@ -34,7 +36,10 @@ pub(super) fn dump(index: &Index, segments: &Segments) -> Result<String> {
 fn line(tree: Tree, key: &[u8], row: &[u8]) -> Result<String> {
     Ok(match tree {
         Tree::Event => format!("{}  {:?}", tree::event_of(key)?, EventRow::decode(row)?),
-        Tree::Todo => tree::event_of(key)?.to_string(),
+        Tree::Todo => {
+            let mark = watches::mark_number(row);
+            format!("{}  {mark}", tree::event_of(key)?)
+        }
         Tree::Delivery => {
             let row = DeliveryRow::decode(row)?;
             format!("{}  {row:?}", tree::delivery_of(key)?)
@@ -45,6 +50,22 @@ fn line(tree: Tree, key: &[u8], row: &[u8]) -> Result<String> {
             let (destination, due_ms, lane) = tree::due_of(key)?;
             format!("{destination}  {due_ms}  {}", hex::encode(lane))
         }
+        Tree::Record => format!("{}  {:?}", hex::encode(key), RecordRow::decode(row)?),
+        Tree::Place => {
+            let (place, record) = registry_key::place_of(key)?;
+            let found = hex::encode(place.key.0);
+            format!("{found}  {}  {}", place.at, hex::encode(record.0))
+        }
+        Tree::Watch => {
+            let (watch, event) = registry_key::watch_of(key, row)?;
+            let watched = hex::encode(watch.key.0);
+            format!("{watched}  {} to {}  {event}", watch.from, watch.to)
+        }
+        Tree::Wake => {
+            let (due_ms, event) = registry_key::wake_of(key)?;
+            format!("{due_ms}  {event}")
+        }
+        Tree::Line => hex::encode(key),
         Tree::Dedupe => format!("{}  {:?}", hex::encode(key), DedupeRow::decode(row)?),
         Tree::DedupeExpiry => format!("{}  {}", hex::encode(key), hex::encode(row)),
         Tree::Meta => format!("state  {:?}", State::decode(row)?),

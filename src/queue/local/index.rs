@@ -102,8 +102,11 @@ impl Index {
             // sled frees space in this flusher only.
             .flush_every_ms(Some(500))
             .open()?;
+        let mut all = Tree::ALL;
+        // They are found by their number.
+        all.sort_unstable();
         let mut trees = Vec::with_capacity(Tree::COUNT);
-        for tree in Tree::ALL {
+        for tree in all {
             trees.push(db.open_tree(tree.name())?);
         }
         let trees = trees

@@ -1,7 +1,9 @@
 //! The row of a lane: what it was told, what its target holds, and what is open there.
 
-use crate::model::{Basis, DeliveryId, EventId, OutcomeKind, Precedence};
-use crate::truth::{Entry, Revision, Withdrawal};
+use jiff::Timestamp;
+
+use crate::model::{Basis, DeliveryId, EventId, Mode, OutcomeKind, Precedence};
+use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
 
 use super::codec::{Corrupt, Get, Put};
 use super::row::{Row, get_choice, get_list, get_outcome_id, put_choice, put_list, put_outcome_id};
@@ -29,6 +31,10 @@ pub(super) struct LaneRow {
     pub destination: String,
     pub target: String,
     pub precedence: Precedence,
+    /// Since version 2, as is [`LaneRow::last_turn`].
+    pub mode: Mode,
+    /// With [`Mode::Each`]: the last place given out in the lane's line, see [`super::line`].
+    pub last_turn: u64,
     pub can_clear: bool,
     pub entries: Vec<Entry>,
     pub holds: Holds,
@@ -38,6 +44,7 @@ pub(super) struct LaneRow {
 }
 
 const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest];
+const MODES: [Mode; 2] = [Mode::Newest, Mode::Each];
 const BASES: [Basis; 3] = [Basis::Inferred, Basis::Reported, Basis::Manual];
 
 fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
@@ -49,10 +56,18 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             out.put_time(revision.occurred_at);
             out.extend_from_slice(&revision.origin.to_be_bytes());
             out.extend_from_slice(&revision.fingerprint.to_be_bytes());
+            out.put_u8(u8::from(revision.not_before.is_some()));
+            if let Some(at) = revision.not_before {
+                out.put_time(at);
+            }
         }
         Entry::Withdrawal(withdrawal) => {
             out.put_u8(0);
-            put_choice(out, Some(withdrawal.kind), &OutcomeKind::ALL);
+            let kind = match withdrawal.what {
+                Withdrawn::Kind(kind) => Some(kind),
+                Withdrawn::Manual => None,
+            };
+            put_choice(out, kind, &OutcomeKind::ALL);
             out.extend_from_slice(&withdrawal.event.0.to_be_bytes());
             out.put_time(withdrawal.up_to);
             out.extend_from_slice(&withdrawal.origin.to_be_bytes());
@@ -60,30 +75,42 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-fn get_entry(get: &mut Get<'_>) -> Result<Entry, Corrupt> {
+fn get_entry(get: &mut Get<'_>, version: u8) -> Result<Entry, Corrupt> {
     let corrupt = get.corrupt();
     let basis = get_choice(get, &BASES)?;
-    let kind = get_choice(get, &OutcomeKind::ALL)?.ok_or(corrupt)?;
+    let kind = get_choice(get, &OutcomeKind::ALL)?;
     Ok(match basis {
         Some(basis) => Entry::Outcome(Revision {
             outcome: get_outcome_id(get)?,
-            kind,
+            kind: kind.ok_or(corrupt)?,
             basis,
             occurred_at: get.time()?,
             origin: u64::from_be_bytes(get.array()?),
             fingerprint: u64::from_be_bytes(get.array()?),
+            not_before: match version {
+                1 => None,
+                _ => get_not_before(get)?,
+            },
         }),
         None => Entry::Withdrawal(Withdrawal {
             event: EventId(u64::from_be_bytes(get.array()?)),
-            kind,
+            what: kind.map_or(Withdrawn::Manual, Withdrawn::Kind),
             up_to: get.time()?,
             origin: u64::from_be_bytes(get.array()?),
         }),
     })
 }
 
+fn get_not_before(get: &mut Get<'_>) -> Result<Option<Timestamp>, Corrupt> {
+    match get.u8()? {
+        0 => Ok(None),
+        _ => get.time().map(Some),
+    }
+}
+
 impl Row for LaneRow {
     const WHAT: &'static str = "lane row";
+    const VERSION: u8 = 2;
 
     fn write(&self, out: &mut Vec<u8>) {
         out.put_text(&self.destination);
@@ -106,14 +133,18 @@ impl Row for LaneRow {
         }
         out.put_bytes(&self.receipt);
         put_list(out, &self.entries, put_entry);
+        put_choice(out, Some(self.mode), &MODES);
+        out.put_number(self.last_turn);
     }
 
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
         let corrupt = get.corrupt();
-        Ok(Self {
+        let mut lane = Self {
             destination: get.text()?.to_owned(),
             target: get.text()?.to_owned(),
             precedence: get_choice(get, &PRECEDENCES)?.ok_or(corrupt)?,
+            mode: Mode::Newest,
+            last_turn: 0,
             can_clear: get.u8()? != 0,
             holds: match get.u8()? {
                 0 => Holds::Nothing,
@@ -132,8 +163,13 @@ impl Row for LaneRow {
                 }),
             },
             receipt: get.bytes()?.to_owned(),
-            entries: get_list(get, get_entry)?,
-        })
+            entries: get_list(get, |get| get_entry(get, version))?,
+        };
+        if version > 1 {
+            lane.mode = get_choice(get, &MODES)?.ok_or(corrupt)?;
+            lane.last_turn = get.number()?;
+        }
+        Ok(lane)
     }
 }
 
@@ -141,19 +177,19 @@ impl Row for LaneRow {
 mod tests {
     use super::*;
     use crate::model::OutcomeId;
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn entry() -> impl Strategy<Value = Entry> {
         (
             any::<(u64, u16)>(),
             0..5usize,
-            0..4usize,
+            0..5usize,
             0..9_000_000_000i64,
             any::<[u64; 2]>(),
+            prop::option::of(0..9_000_000_000i64),
         )
             .prop_map(
-                |((event, ordinal), kind, basis, at, [origin, fingerprint])| {
+                |((event, ordinal), kind, basis, at, [origin, fingerprint], not_before)| {
                     let (event, kind) = (EventId(event), OutcomeKind::ALL[kind]);
                     let at = Timestamp::from_second(at).unwrap();
                     match BASES.get(basis) {
@@ -164,10 +200,14 @@ mod tests {
                             occurred_at: at,
                             origin,
                             fingerprint,
+                            not_before: not_before.map(|s| Timestamp::from_second(s).unwrap()),
                         }),
                         None => Entry::Withdrawal(Withdrawal {
                             event,
-                            kind,
+                            what: match basis {
+                                3 => Withdrawn::Kind(kind),
+                                _ => Withdrawn::Manual,
+                            },
                             up_to: at,
                             origin,
                         }),
@@ -181,6 +221,7 @@ mod tests {
         fn lane_rows_read_back(
             (destination, target) in any::<(String, String)>(),
             (newest, can_clear, holds) in any::<(bool, bool, Option<Option<u64>>)>(),
+            (each, last_turn) in any::<(bool, u64)>(),
             open in any::<Option<(u64, u16, u64)>>(),
             receipt: Vec<u8>,
             entries in prop::collection::vec(entry(), 0..9),
@@ -189,6 +230,8 @@ mod tests {
                 destination,
                 target,
                 precedence: PRECEDENCES[usize::from(newest)],
+                mode: MODES[usize::from(each)],
+                last_turn,
                 can_clear,
                 entries,
                 holds: match holds {
@@ -208,6 +251,8 @@ mod tests {
         #[test]
         fn any_bytes_are_a_lane_row_or_refused(mut bytes: Vec<u8>) {
             bytes.insert(0, 1);
+            let _ = LaneRow::decode(&bytes);
+            bytes[0] = 2;
             let _ = LaneRow::decode(&bytes);
         }
     }

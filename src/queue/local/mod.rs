@@ -47,11 +47,15 @@ mod keeper;
 mod lane_row;
 mod lanes;
 mod lease;
+mod merged;
 mod open;
 mod options;
 mod process;
 mod reader;
+mod recent;
 mod reclaim;
+mod records;
+mod registry_key;
 mod row;
 mod settle;
 mod shared;
@@ -59,6 +63,8 @@ mod stage;
 mod state;
 mod tree;
 mod tx;
+mod wakes;
+mod watches;
 
 #[cfg(test)]
 mod tests;
@@ -77,8 +83,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     Acceptance, Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, NewEvent,
-    Operation, Page, PageRequest, Processed, Queue, QueueError, QueueStats, Result, Settlement,
-    StoredEvent, StoredOutcome,
+    Operation, Page, PageRequest, Processed, Queue, QueueError, QueueStats, Record, Registry,
+    Result, Settlement, StoredEvent, StoredOutcome,
 };
 use crate::model::{DeliveryId, DestinationName, Disposition, EventId};
 
@@ -88,6 +94,7 @@ use keeper::{Chore, Keeper};
 use lease::Leases;
 use process::Prepared;
 use reader::Reader;
+use recent::Recent;
 use shared::Shared;
 use stage::Stage;
 
@@ -112,7 +119,8 @@ pub struct LocalQueue {
     shares: Arc<Semaphore>,
     chores: std::sync::mpsc::Sender<Chore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    reclaiming: tokio::sync::Mutex<()>,
+    /// Held while old things are removed: the record at which forgetting goes on.
+    reclaiming: tokio::sync::Mutex<Vec<u8>>,
     /// Held as long as the queue is open.
     lock: File,
 }
@@ -148,6 +156,9 @@ impl LocalQueue {
         });
         shared.publish(&state, heads.collect());
         let leases = Arc::new(Leases::default());
+        let recent = Recent::new(state.run);
+        shared.set_visible(recent.last());
+        shared.set_next_wake(wakes::next(&opened.index));
         let keeper = Keeper {
             index: Arc::clone(&opened.index),
             segments: Arc::clone(&opened.segments),
@@ -171,6 +182,7 @@ impl LocalQueue {
             index: opened.index,
             shared: Arc::clone(&shared),
             leases,
+            recent,
             clock: options.clock,
             on_commit: options.on_commit,
         };
@@ -196,7 +208,7 @@ impl LocalQueue {
             shares: Arc::new(Semaphore::new(MAX_WAITING_KB)),
             chores,
             threads: Mutex::new(threads),
-            reclaiming: tokio::sync::Mutex::new(()),
+            reclaiming: tokio::sync::Mutex::default(),
             lock: opened.lock,
         };
         Ok((queue, opened.report))
@@ -384,14 +396,39 @@ impl Queue for LocalQueue {
         })
     }
 
-    fn settle_event(&self, id: EventId, processed: Processed) -> BoxFuture<'_, Result<()>> {
-        let prepared = Prepared::new(id, processed);
+    fn settle_events(&self, events: Vec<(EventId, Processed)>) -> BoxFuture<'_, Vec<Result<()>>> {
+        let count = events.len();
+        let prepared: Vec<_> = events
+            .into_iter()
+            .map(|(id, processed)| (id, Prepared::new(id, processed)))
+            .collect();
+        let weight = |(_, prepared): &(EventId, Result<Prepared>)| {
+            prepared.as_ref().map_or(0, Prepared::weight)
+        };
+        let weight = prepared.iter().map(weight).sum();
         Box::pin(async move {
-            let prepared = Box::new(prepared?);
-            self.request(prepared.weight(), |to| {
-                Request::SettleEvent(id, prepared, to)
-            })
-            .await
+            let answers = self.request(weight, |to| Request::SettleEvents(prepared, to));
+            answers
+                .await
+                .unwrap_or_else(|error| vec![Err(error); count])
+        })
+    }
+
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::<Reader>::clone(&self.reader)
+    }
+
+    fn put_records(&self, records: Vec<Record>) -> BoxFuture<'_, Result<()>> {
+        let weight = records.iter().map(|record| 128 + record.value.len()).sum();
+        Box::pin(self.request(weight, |to| Request::PutRecords(records, to)))
+    }
+
+    fn wake_due(&self, limit: usize) -> BoxFuture<'_, Result<usize>> {
+        Box::pin(async move {
+            if !self.shared.is_wake_due() {
+                return self.shared.refusal().map_or(Ok(0), Err);
+            }
+            self.request(0, |to| Request::WakeDue(limit, to)).await
         })
     }
 

@@ -14,13 +14,15 @@ use super::journal::scan::{Found, scan};
 use super::journal::{Position, SEGMENT_HEADER, Segments};
 use super::lane_row::LaneRow;
 use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};
+use super::records::RecordRow;
+use super::registry_key;
 use super::row::{DeliveryRow, EventRow, Row};
 use super::stage::{read_row, resolve};
 use super::state::State;
 use super::tree::{self, Tree};
 
 /// The format of journal and index together.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Changes applied to the index in one step while replaying.
 const REPLAY_CHANGES: usize = 8192;
@@ -407,6 +409,19 @@ fn check_row(tree: Tree, key: &[u8], row: &[u8], counted: &mut State) -> Result<
         Tree::Due => {
             tree::due_of(key)?;
         }
+        Tree::Record => {
+            RecordRow::decode(row)?;
+        }
+        Tree::Place => {
+            registry_key::place_of(key)?;
+        }
+        Tree::Watch => {
+            registry_key::watch_of(key, row)?;
+        }
+        Tree::Wake => {
+            registry_key::wake_of(key)?;
+        }
+        Tree::Line => {}
         Tree::Dedupe if !accept::check_dedupe_row(row) => return Err(bad()),
         Tree::DedupeExpiry if !accept::check_expiry_row(row) => return Err(bad()),
         Tree::Dedupe | Tree::DedupeExpiry | Tree::Meta => {}

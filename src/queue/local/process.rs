@@ -1,20 +1,22 @@
 //! Settling an event: what the rules made of it, and what follows for the lanes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Disposition, EventId, Fact, Outcome, OutcomeId};
-use crate::queue::{Change, LaneChange, Processed, QueueError, Result};
-use crate::truth::{Entry, Revision, Withdrawal};
+use crate::queue::registry::Seen;
+use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
+use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
 
 use super::lane_row::{Holds, LaneRow};
 use super::lanes::{self, Reviser};
-use super::row::EventRow;
+use super::row::{EventRow, Pointer};
 use super::tree::{self, Hash16, Tree};
-use super::tx::Tx;
+use super::tx::{Tx, millis, moment};
+use super::{records, wakes, watches};
 
 /// A [`Processed`] with everything serialised and hashed, done before the committer sees it.
 #[derive(Debug)]
@@ -24,6 +26,19 @@ pub(super) struct Prepared {
     trace: Bytes,
     outcomes: Vec<(Vec<u8>, Revision)>,
     changes: Vec<(Hash16, LaneChange)>,
+    records: Vec<Record>,
+    watches: Vec<Watch>,
+    wake_ms: Option<u64>,
+    mark: Mark,
+}
+
+/// The events that are settled together with one, and what they know.
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    /// Those whose turn comes: they were processed in view of what those before them write.
+    pub to_come: HashSet<EventId>,
+    /// One was refused: what those after it saw did not happen.
+    pub refused: bool,
 }
 
 impl Prepared {
@@ -66,13 +81,22 @@ impl Prepared {
             trace: processed.trace,
             outcomes,
             changes,
+            records: processed.records,
+            watches: watches::normalized(processed.watches),
+            // Never before its moment, so that whoever is woken finds that it has come.
+            wake_ms: processed.wake_at.map(|at| {
+                let ms = millis(at);
+                ms.saturating_add(u64::from(moment(ms) < at))
+            }),
+            mark: processed.mark,
         })
     }
 
     /// Bytes that it adds to the journal, about.
     pub(super) fn weight(&self) -> usize {
         let outcomes: usize = self.outcomes.iter().map(|(json, _)| json.len()).sum();
-        self.trace.len() + outcomes + self.changes.len() * 512
+        let records: usize = self.records.iter().map(|r| 128 + r.value.len()).sum();
+        self.trace.len() + outcomes + records + self.changes.len() * 512 + self.watches.len() * 128
     }
 }
 
@@ -95,6 +119,7 @@ fn prepare_outcome(
         occurred_at: outcome.occurred_at,
         origin: 0,
         fingerprint: fingerprint(outcome)?,
+        not_before: None,
     };
     Ok((json(outcome)?, revision))
 }
@@ -126,28 +151,74 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// Stores what the rules made of an event and revises the lanes that it touches or touched.
-pub(super) fn settle_event(tx: &mut Tx<'_>, id: EventId, prepared: &Prepared) -> Result<()> {
+/// Stores what the rules made of an event, revises the lanes that it touches or touched, and sets what it
+/// waits for. What is as it was is not written again.
+pub(super) fn settle_event(
+    tx: &mut Tx<'_>,
+    id: EventId,
+    prepared: &Prepared,
+    company: &Company,
+) -> Result<()> {
     let key = tree::event(id);
-    let mut row: EventRow = tx
+    let before: EventRow = tx
         .stage
         .row(Tree::Event, &key)?
         .ok_or_else(|| QueueError::NotFound(format!("event {id}")))?;
+    for record in &prepared.records {
+        records::put(tx, record, |other| {
+            other == id || company.to_come.contains(&other)
+        })?;
+    }
+    let mut row = before.clone();
     row.disposition = prepared.disposition;
     row.reason.clone_from(&prepared.reason);
-    row.trace =
-        (!prepared.trace.is_empty()).then(|| tx.stage.blob(Tree::Event, &key, &[&prepared.trace]));
-    row.outcomes = prepared
-        .outcomes
-        .iter()
-        .map(|(json, _)| tx.stage.blob(Tree::Event, &key, &[json]))
+    row.trace = (!prepared.trace.is_empty())
+        .then(|| content(tx, &key, before.trace.as_ref(), &prepared.trace));
+    row.outcomes = (0..)
+        .zip(&prepared.outcomes)
+        .map(|(ordinal, (json, _))| content(tx, &key, before.outcomes.get::<usize>(ordinal), json))
         .collect();
     revise_lanes(tx, id, &mut row, prepared)?;
-    if tx.stage.contains(Tree::Todo, &key)? {
+    watches::replace(tx, id, &before.watches, &prepared.watches);
+    row.watches.clone_from(&prepared.watches);
+    wakes::replace(tx, id, before.wake_ms, prepared.wake_ms);
+    row.wake_ms = prepared.wake_ms;
+    if row != before {
+        tx.stage.put_row(Tree::Event, &key, &row);
+    }
+    settle_mark(tx, id, prepared, company)
+}
+
+/// Where these bytes stand in the journal: where they stood before, if they are the same.
+fn content(tx: &mut Tx<'_>, key: &[u8], before: Option<&Pointer>, bytes: &[u8]) -> Pointer {
+    let same = before.filter(|pointer| {
+        pointer.length == bytes.len() as u64
+            && pointer.crc == crc32fast::hash(bytes)
+            // Also when it does not read: then it is time to write it again.
+            && tx.stage.segments().read(pointer).is_ok_and(|stored| stored == bytes)
+    });
+    same.copied()
+        .unwrap_or_else(|| tx.stage.blob(Tree::Event, key, &[bytes]))
+}
+
+/// Removes the mark "to process" unless something happened since the event was read.
+fn settle_mark(tx: &mut Tx<'_>, id: EventId, prepared: &Prepared, company: &Company) -> Result<()> {
+    let key = tree::event(id);
+    let missed = |seen: Seen| {
+        let mut watched = prepared.watches.iter();
+        watched.any(|watch| tx.recent.changed_since(&watch.key.0, seen.change))
+    };
+    let again = company.refused || prepared.mark.0.is_some_and(missed);
+    let Some(current) = tx.stage.value(Tree::Todo, &key)? else {
+        return if again { watches::mark(tx, id) } else { Ok(()) };
+    };
+    let number = watches::mark_number(&current);
+    if again || prepared.mark.0.is_some_and(|seen| seen.mark != number) {
+        tx.effects.arrived = true;
+    } else {
         tx.stage.delete(Tree::Todo, &key);
         tx.delta.unprocessed -= 1;
     }
-    tx.stage.put_row(Tree::Event, &key, &row);
     Ok(())
 }
 
@@ -205,6 +276,8 @@ fn lane_for(tx: &Tx<'_>, key: &Hash16, change: Option<&LaneChange>) -> Result<Op
         destination: change.destination.as_str().to_owned(),
         target: change.target.clone(),
         precedence: change.precedence,
+        mode: change.mode,
+        last_turn: 0,
         can_clear: change.can_clear,
         entries: Vec::new(),
         holds: Holds::Nothing,
@@ -214,20 +287,25 @@ fn lane_for(tx: &Tx<'_>, key: &Hash16, change: Option<&LaneChange>) -> Result<Op
 }
 
 fn entry(event: EventId, change: &LaneChange, prepared: &Prepared) -> Option<Entry> {
+    let withdrawal = |what, up_to| {
+        Entry::Withdrawal(Withdrawal {
+            event,
+            what,
+            up_to,
+            origin: change.origin,
+        })
+    };
     match change.change {
         Change::Outcome(ordinal) => {
             let (_, revision) = prepared.outcomes.get(usize::from(ordinal))?;
             Some(Entry::Outcome(Revision {
                 origin: change.origin,
+                not_before: change.not_before,
                 ..revision.clone()
             }))
         }
-        Change::Retract(kind, up_to) => Some(Entry::Withdrawal(Withdrawal {
-            event,
-            kind,
-            up_to,
-            origin: change.origin,
-        })),
+        Change::Retract(kind, up_to) => Some(withdrawal(Withdrawn::Kind(kind), up_to)),
+        Change::Release(up_to) => Some(withdrawal(Withdrawn::Manual, up_to)),
     }
 }
 
@@ -244,10 +322,8 @@ pub(super) fn replay(tx: &mut Tx<'_>, ids: &[EventId]) -> Result<usize> {
             row.disposition = Disposition::Accepted;
             row.reason = "to be processed again".to_owned();
             tx.stage.put_row(Tree::Event, &key, &row);
-            tx.stage.put(Tree::Todo, &key, Vec::new());
-            tx.delta.unprocessed += 1;
-            tx.effects.arrived = true;
         }
+        watches::mark(tx, *id)?;
     }
     Ok(found)
 }

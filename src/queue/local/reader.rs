@@ -8,9 +8,10 @@ use crate::clock::Clock;
 use crate::model::{
     DeliveryId, DeliveryState, DestinationName, EventId, Outcome, OutcomeId, SourceName,
 };
+use crate::queue::registry::Seen;
 use crate::queue::{
-    Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, PageRequest,
-    QueueError, Result, StoredEvent, StoredOutcome,
+    Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Mark, Page,
+    PageRequest, QueueError, Result, StoredEvent, StoredOutcome,
 };
 
 use super::blob;
@@ -24,6 +25,7 @@ use super::shared::Shared;
 use super::stage::{read_row, resolve};
 use super::tree::{self, Hash16, Tree};
 use super::tx::{millis, moment};
+use super::watches;
 
 /// Rows that a filtered page looks at before it ends early, with a place to go on from.
 const MAX_LOOKED_AT: usize = 100_000;
@@ -66,6 +68,7 @@ impl Reader {
             .ok_or_else(|| QueueError::NotFound(format!("event {id}")))
     }
 
+    /// As it is read without looking at its mark.
     pub(super) fn event(&self, id: EventId) -> Result<StoredEvent> {
         let row = self.event_row(id)?;
         let request = blob::request(self.segments.read(&row.body)?)?;
@@ -77,11 +80,14 @@ impl Reader {
             headers: request.headers,
             query: request.query,
             body: request.body,
+            mark: Mark::default(),
         })
     }
 
     pub(super) fn unprocessed(&self, after: Option<EventId>, limit: usize) -> Result<Waiting> {
         let from = after.map_or(0, |id| id.0.saturating_add(1));
+        // Before everything else that is read now or later.
+        let change = self.shared.visible();
         let todo = self
             .index
             .range(Tree::Todo, &tree::event(EventId(from)), &[]);
@@ -90,10 +96,14 @@ impl Reader {
             if waiting.events.len() >= limit {
                 break;
             }
-            let (key, _) = entry?;
+            let (key, value) = entry?;
             let id = tree::event_of(&key)?;
+            let mark = watches::mark_number(&value);
             match self.event(id) {
-                Ok(event) => waiting.events.push(event),
+                Ok(event) => waiting.events.push(StoredEvent {
+                    mark: Mark(Some(Seen { mark, change })),
+                    ..event
+                }),
                 // Settled and pruned while we looked.
                 Err(QueueError::NotFound(_)) => {}
                 // One event that does not read must not stop the others.

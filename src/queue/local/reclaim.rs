@@ -11,13 +11,18 @@ use super::{LocalQueue, carry, reader};
 
 /// Events removed in one request: keeps commits short.
 const PRUNE_STEP: usize = 128;
+/// Records looked at in one read.
+const FORGET_STEP: usize = 2048;
+/// Such reads in one call: a registry of a million records is gone through in sixteen.
+const FORGET_STEPS: usize = 32;
 /// Rows carried forward in one request: each may bring a body along.
 const CARRY_STEP: usize = 32;
 
 impl LocalQueue {
     /// See [`Queue::prune`](crate::queue::Queue::prune).
     pub(super) async fn prune_and_reclaim(&self, before: Timestamp) -> Result<u64> {
-        let _one_at_a_time = self.reclaiming.lock().await;
+        // One at a time.
+        let mut looked_at = self.reclaiming.lock().await;
         let before = reader::first_id(before);
         let (mut after, mut pruned) = (None, 0);
         loop {
@@ -32,8 +37,28 @@ impl LocalQueue {
                 .request(ids.len() * 64, |to| Request::Prune(ids, to))
                 .await?;
         }
+        self.forget_records(&mut looked_at).await?;
         while self.reclaim_oldest().await? {}
         Ok(pruned)
+    }
+
+    /// Forgets records whose time is over, looking at a part of them: the next call goes on from there.
+    async fn forget_records(&self, looked_at: &mut Vec<u8>) -> Result<()> {
+        for _ in 0..FORGET_STEPS {
+            let from = std::mem::take(looked_at);
+            let (expired, next) = self
+                .read(move |reader| reader.expired_records(&from, FORGET_STEP))
+                .await?;
+            if !expired.is_empty() {
+                self.request(expired.len() * 64, |to| Request::ForgetRecords(expired, to))
+                    .await?;
+            }
+            match next {
+                Some(next) => *looked_at = next,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Gives the oldest segment's space back if no more than half of it is still needed.

@@ -3,12 +3,10 @@
 use jiff::Timestamp;
 
 use crate::model::{DeliveryState, Disposition, EventId, OutcomeId, OutcomeKind};
+use crate::queue::{RegistryKey, Watch};
 
 use super::codec::{Corrupt, Get, Put};
 use super::tree::Hash16;
-
-/// The version that is written.
-const VERSION: u8 = 1;
 
 /// Where a blob stands in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,22 +26,26 @@ pub(super) trait Row: Sized {
     /// Its name in errors.
     const WHAT: &'static str;
 
+    /// The version that is written. All from 1 up to it are read.
+    const VERSION: u8 = 1;
+
     fn write(&self, out: &mut Vec<u8>);
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt>;
+    fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt>;
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
-        out.put_u8(VERSION);
+        out.put_u8(Self::VERSION);
         self.write(&mut out);
         out
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut get = Get::new(bytes, Self::WHAT);
-        if get.u8()? != VERSION {
+        let version = get.u8()?;
+        if !(1..=Self::VERSION).contains(&version) {
             return Err(get.corrupt());
         }
-        let row = Self::read(&mut get)?;
+        let row = Self::read(&mut get, version)?;
         get.end()?;
         Ok(row)
     }
@@ -108,6 +110,14 @@ fn get_lane(get: &mut Get<'_>) -> Result<Hash16, Corrupt> {
     get.array()
 }
 
+fn get_watch(get: &mut Get<'_>) -> Result<Watch, Corrupt> {
+    Ok(Watch {
+        key: RegistryKey(get.array()?),
+        from: get.time()?,
+        to: get.time()?,
+    })
+}
+
 /// A stored event and what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EventRow {
@@ -128,6 +138,10 @@ pub(super) struct EventRow {
     pub lanes: Vec<Hash16>,
     /// The number that its next delivery gets.
     pub next_delivery: u16,
+    /// Since version 2: what it watches, as it stands in `watch`.
+    pub watches: Vec<Watch>,
+    /// Since version 2: when it is woken, as it stands in `wake`.
+    pub wake_ms: Option<u64>,
 }
 
 impl EventRow {
@@ -141,6 +155,7 @@ impl EventRow {
 
 impl Row for EventRow {
     const WHAT: &'static str = "event row";
+    const VERSION: u8 = 2;
 
     fn write(&self, out: &mut Vec<u8>) {
         out.put_text(&self.source);
@@ -160,9 +175,16 @@ impl Row for EventRow {
         put_list(out, &self.outcomes, |out, pointer| pointer.write(out));
         put_list(out, &self.lanes, |out, lane| out.extend_from_slice(lane));
         out.put_number(u64::from(self.next_delivery));
+        put_list(out, &self.watches, |out, watch| {
+            out.extend_from_slice(&watch.key.0);
+            out.put_time(watch.from);
+            out.put_time(watch.to);
+        });
+        // 0 says that there is none.
+        out.put_number(self.wake_ms.map_or(0, |due_ms| due_ms.saturating_add(1)));
     }
 
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
         let source = get.text()?.to_owned();
         let received_at = get.time()?;
         let flags = get.u8()?;
@@ -187,6 +209,14 @@ impl Row for EventRow {
             outcomes: get_list(get, Pointer::read)?,
             lanes: get_list(get, get_lane)?,
             next_delivery: get.small()?,
+            watches: match version {
+                1 => Vec::new(),
+                _ => get_list(get, get_watch)?,
+            },
+            wake_ms: match version {
+                1 => None,
+                _ => get.number()?.checked_sub(1),
+            },
         })
     }
 }
@@ -250,7 +280,7 @@ impl Row for DeliveryRow {
         put_list(out, &self.tried, |out, pointer| pointer.write(out));
     }
 
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, _version: u8) -> Result<Self, Corrupt> {
         let corrupt = get.corrupt();
         Ok(Self {
             destination: get.text()?.to_owned(),
@@ -289,7 +319,7 @@ impl Row for DedupeRow {
         out.put_number(self.expires_ms);
     }
 
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, _version: u8) -> Result<Self, Corrupt> {
         Ok(Self {
             event: EventId(u64::from_be_bytes(get.array()?)),
             expires_ms: get.number()?,
@@ -328,8 +358,12 @@ mod tests {
                 prop::collection::vec(any::<Hash16>(), 0..4),
                 any::<u16>(),
             ),
+            (
+                prop::collection::vec((any::<[u8; 16]>(), time(), time()), 0..4),
+                prop::option::of(0..u64::MAX),
+            ),
         )
-            .prop_map(|(a, b, c)| EventRow {
+            .prop_map(|(a, b, c, d)| EventRow {
                 source: a.0,
                 received_at: a.1,
                 event_type: a.2,
@@ -342,6 +376,12 @@ mod tests {
                 outcomes: c.1,
                 lanes: c.2,
                 next_delivery: c.3,
+                watches: d
+                    .0
+                    .into_iter()
+                    .map(|(key, from, to)| Watch::places(RegistryKey(key), from, to))
+                    .collect(),
+                wake_ms: d.1,
             })
     }
 
@@ -390,7 +430,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_row_or_refused(mut bytes: Vec<u8>) {
-            bytes.insert(0, VERSION);
+            bytes.insert(0, 1);
             let _ = (EventRow::decode(&bytes), DeliveryRow::decode(&bytes), DedupeRow::decode(&bytes));
         }
     }

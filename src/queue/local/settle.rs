@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::{DeliveryId, DeliveryState, EventId};
+use crate::model::{DeliveryId, DeliveryState, Disposition, EventId};
 use crate::queue::{Attempt, Operation, QueueError, Result, Settlement};
 use crate::truth;
 
@@ -11,6 +11,7 @@ use super::lanes;
 use super::row::{DeliveryRow, EventRow};
 use super::tree::{self, Tree};
 use super::tx::{Tx, millis};
+use super::watches;
 
 /// Delivery and lane of one settlement.
 struct Case {
@@ -296,9 +297,11 @@ fn prune_one(tx: &mut Tx<'_>, id: EventId) -> Result<bool> {
     let Some(row) = tx.stage.row::<EventRow>(Tree::Event, &key)? else {
         return Ok(false);
     };
-    if tx.stage.contains(Tree::Todo, &key)? || is_waited_for(tx, id, &row)? {
+    let waits = row.disposition == Disposition::Waiting || row.wake_ms.is_some();
+    if waits || tx.stage.contains(Tree::Todo, &key)? || is_waited_for(tx, id, &row)? {
         return Ok(false);
     }
+    watches::replace(tx, id, &row.watches, &[]);
     for lane in &row.lanes {
         forget_entries(tx, id, lane)?;
     }

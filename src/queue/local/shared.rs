@@ -49,6 +49,10 @@ pub(super) struct Shared {
     numbers: Mutex<Numbers>,
     applied: Mutex<Position>,
     arrived: watch::Sender<u64>,
+    /// Up to which change of registries the index holds them.
+    visible: AtomicU64,
+    /// When the next wake comes.
+    next_wake: watch::Sender<u64>,
     due: Mutex<HashMap<String, Due>>,
 }
 
@@ -73,6 +77,8 @@ impl Shared {
             }),
             applied: Mutex::new(applied),
             arrived: watch::Sender::new(0),
+            visible: AtomicU64::new(0),
+            next_wake: watch::Sender::new(NEVER),
             due: Mutex::default(),
         }
     }
@@ -156,12 +162,43 @@ impl Shared {
         self.arrived.send_modify(|n| *n += 1);
     }
 
-    /// Registers now, resolves at the next wake-up.
+    /// Up to which change of registries everybody sees them.
+    pub(super) fn visible(&self) -> u64 {
+        self.visible.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_visible(&self, change: u64) {
+        self.visible.store(change, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_next_wake(&self, due_ms: Option<u64>) {
+        let due_ms = due_ms.unwrap_or(NEVER);
+        self.next_wake
+            .send_if_modified(|next| std::mem::replace(next, due_ms) != due_ms);
+    }
+
+    /// Whether a wake has come.
+    pub(super) fn is_wake_due(&self) -> bool {
+        *self.next_wake.borrow() <= self.clock.now_millis()
+    }
+
+    /// Registers now, resolves at the next wake-up of processors or when the next wake of an event comes.
     pub(super) fn events_arrived(&self) -> BoxFuture<'static, ()> {
         let mut arrived = self.arrived.subscribe();
+        let mut next_wake = self.next_wake.subscribe();
+        let clock = self.clock.clone();
         Box::pin(async move {
-            if arrived.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            loop {
+                let due_ms = *next_wake.borrow_and_update();
+                let wait = Duration::from_millis(due_ms.saturating_sub(clock.now_millis()));
+                if wait.is_zero() {
+                    return;
+                }
+                tokio::select! {
+                    changed = arrived.changed() => return ended(changed).await,
+                    changed = next_wake.changed() => ended(changed).await,
+                    () = tokio::time::sleep(wait.min(LONGEST_SLEEP)), if due_ms != NEVER => {}
+                }
             }
         })
     }
@@ -206,6 +243,13 @@ impl Shared {
                 () = tokio::time::sleep(wait.min(LONGEST_SLEEP)), if next_ms != NEVER => {}
             }
         })
+    }
+}
+
+/// Never goes on when there is nobody left who could wake anybody.
+async fn ended(changed: Result<(), watch::error::RecvError>) {
+    if changed.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

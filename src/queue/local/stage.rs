@@ -13,6 +13,7 @@ use super::codec::{Corrupt, Get, Put};
 use super::index::{Change, Index, IndexError};
 use super::journal::record::Builder;
 use super::journal::{BlobError, Position, Segments};
+use super::merged;
 use super::row::{Pointer, Row};
 use super::tree::Tree;
 use crate::queue::QueueError;
@@ -169,6 +170,35 @@ impl Stage {
             Some(Some(row)) => Ok(Some(R::decode(row)?)),
             Some(None) => Ok(None),
             None => read_row(&self.index, &self.segments, tree, key),
+        }
+    }
+
+    /// The value of a row that is never spilled, as this commit leaves it.
+    pub(super) fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(match self.changes[tree as usize].get(key) {
+            Some(change) => change.clone(),
+            None => self.index.get(tree, key)?.map(|value| value.to_vec()),
+        })
+    }
+
+    /// Rows with `from <= key < to`, as this commit leaves them; an empty end is open. For trees whose rows are
+    /// never spilled.
+    pub(super) fn range(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = Result<merged::Row, IndexError>> + use<'_> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let end = if to.is_empty() {
+            Unbounded
+        } else {
+            Excluded(to)
+        };
+        let changes = self.changes[tree as usize].range::<[u8], _>((Included(from), end));
+        merged::Merged {
+            stored: self.index.range(tree, from, to).peekable(),
+            changes: changes.peekable(),
         }
     }
 

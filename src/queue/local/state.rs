@@ -71,7 +71,7 @@ impl Row for State {
         }
     }
 
-    fn read(get: &mut Get<'_>) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, _version: u8) -> Result<Self, Corrupt> {
         let mut state = Self {
             last_id: get.number()?,
             run: get.number()?,

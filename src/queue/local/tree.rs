@@ -4,11 +4,16 @@
 //! | tree | key | value |
 //! | --- | --- | --- |
 //! | `event` | event id | [`EventRow`](super::row::EventRow) |
-//! | `todo` | event id | nothing: the event waits to be processed |
+//! | `todo` | event id | nothing, or the number of its mark: the event waits to be processed |
 //! | `delivery` | event id, ordinal | [`DeliveryRow`](super::row::DeliveryRow) |
 //! | `dead` | event id, ordinal | nothing: the delivery is a dead letter |
 //! | `lane` | hash of destination and target | [`LaneRow`](super::lane_row::LaneRow) |
+//! | `line` | lane hash, place in the line, event id, ordinal | nothing: the delivery waits its turn |
 //! | `due` | destination, 0, due in ms, lane hash | nothing |
+//! | `record` | registry key | [`RecordRow`](super::records::RecordRow) |
+//! | `place` | registry key, moment, key of the record | nothing |
+//! | `watch` | registry key, last moment, event id | the first moment |
+//! | `wake` | due in ms, event id | nothing |
 //! | `dedupe` | hash of source and duplicate key | event id, expiry in ms |
 //! | `dedupe_exp` | minute of expiry, event id | the duplicate keys that expire then |
 //! | `meta` | name | `state`: [`State`](super::state::State); `checkpoint`; `format` |
@@ -19,8 +24,7 @@ use crate::model::{DeliveryId, DestinationName, EventId, SourceName};
 
 use super::codec::{Corrupt, Get};
 
-/// A table of the index. Batches are applied in this order: what is pointed at comes before what
-/// points at it, so that a reader beside the committer finds no loose ends.
+/// A table of the index. The numbers stand in the journal: they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Tree {
@@ -33,16 +37,29 @@ pub(super) enum Tree {
     Dedupe = 6,
     DedupeExpiry = 7,
     Meta = 8,
+    Record = 9,
+    Place = 10,
+    Watch = 11,
+    Wake = 12,
+    Line = 13,
 }
 
 impl Tree {
-    pub(super) const COUNT: usize = 9;
+    pub(super) const COUNT: usize = 14;
 
+    /// All of them, in the order in which a commit is applied: what is pointed at comes before what points at
+    /// it, so that a reader beside the committer finds no loose ends; and what an event reads comes before its
+    /// mark "to process", so that whoever sees the mark sees what caused it.
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Event,
         Self::Delivery,
         Self::Dead,
+        Self::Record,
+        Self::Place,
+        Self::Watch,
+        Self::Wake,
         Self::Lane,
+        Self::Line,
         Self::Due,
         Self::Todo,
         Self::Dedupe,
@@ -61,14 +78,17 @@ impl Tree {
             Self::Dedupe => "dedupe",
             Self::DedupeExpiry => "dedupe_exp",
             Self::Meta => "meta",
+            Self::Record => "record",
+            Self::Place => "place",
+            Self::Watch => "watch",
+            Self::Wake => "wake",
+            Self::Line => "line",
         }
     }
 
     pub(super) fn from_u8(tag: u8) -> Result<Self, Corrupt> {
-        Self::ALL
-            .get(usize::from(tag))
-            .copied()
-            .ok_or(Corrupt("tree"))
+        let found = Self::ALL.into_iter().find(|tree| *tree as u8 == tag);
+        found.ok_or(Corrupt("tree"))
     }
 }
 

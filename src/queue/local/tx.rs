@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::model::{DeliveryId, EventId};
 
 use super::lease::Leases;
+use super::recent::Recent;
 use super::stage::Stage;
 use super::state::{Delta, State};
 use super::tree::Hash16;
@@ -24,6 +25,10 @@ pub(super) struct Effects {
     pub known: Vec<DeliveryId>,
     /// New duplicate keys: minute of expiry, event, key.
     pub expiring: Vec<(u64, EventId, Hash16)>,
+    /// Registry keys that changed.
+    pub changed: Vec<Hash16>,
+    /// The next wake may be another one.
+    pub wakes: bool,
 }
 
 impl Effects {
@@ -35,6 +40,8 @@ impl Effects {
         self.blocked.extend(other.blocked);
         self.known.extend(other.known);
         self.expiring.extend(other.expiring);
+        self.changed.extend(other.changed);
+        self.wakes |= other.wakes;
     }
 }
 
@@ -44,6 +51,7 @@ pub(super) struct Tx<'a> {
     pub stage: &'a mut Stage,
     pub state: &'a mut State,
     pub leases: &'a Leases,
+    pub recent: &'a mut Recent,
     pub now: Timestamp,
     pub delta: Delta,
     pub effects: Effects,

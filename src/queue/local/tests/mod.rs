@@ -203,6 +203,7 @@ async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
     let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
     fill(&queue, 200).await;
     let unprocessed = queue.unprocessed(None, 1).await.unwrap().remove(0);
+    let unprocessed = queue.event(unprocessed.id).await.unwrap();
     clock.set(start() + SignedDuration::from_hours(1));
     let segments = || queue.reader.segments.list().unwrap();
     let before = segments();

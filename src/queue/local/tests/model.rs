@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{OutcomeId, Precedence, VerdictKind};
 use crate::queue::contract::attempt;
-use crate::truth::{self, Entry, Revision, Withdrawal};
+use crate::truth::{self, Entry, Revision, Withdrawal, Withdrawn};
 
 const LANES: usize = 3;
 
@@ -106,6 +106,7 @@ impl World {
             occurred_at,
             origin: 0,
             fingerprint: 0,
+            not_before: None,
         };
         self.said.insert(id, (lane, Entry::Outcome(revision)));
     }
@@ -127,7 +128,7 @@ impl World {
         self.queue().settle_event(id, processed).await.unwrap();
         let withdrawal = Withdrawal {
             event: id,
-            kind,
+            what: Withdrawn::Kind(kind),
             up_to,
             origin: 0,
         };
