@@ -3,8 +3,7 @@
 //! A pure function of the *set* of revisions and the destination's precedence: neither the order in
 //! which they came nor repeats change the answer. The rules, first to last:
 //!
-//! 1. a manual correction holds until it is released (its event is settled without it); what a
-//!    vendor takes back leaves it alone;
+//! 1. a manual correction holds until it is released; what a vendor takes back leaves it alone;
 //! 2. final outcomes outrank open ones, unless the destination asks for the newest;
 //! 3. the newest `occurred_at`; then reported over inferred; then the later arrival, which is the
 //!    larger outcome id.
@@ -104,7 +103,7 @@ impl Withdrawal {
 }
 
 /// The order of two revisions: the larger is the truth.
-fn rank(revision: &Revision, precedence: Precedence) -> (bool, bool, Timestamp, Basis, OutcomeId) {
+fn rank(revision: &Revision, precedence: Precedence) -> Rank {
     let manual = revision.basis == Basis::Manual;
     let decided = precedence == Precedence::FinalFirst && !manual && revision.kind.is_final();
     (
@@ -151,28 +150,74 @@ pub fn reason(winner: &Revision, loser: &Revision, precedence: Precedence) -> &'
     }
 }
 
-/// Forgets entries until at most `cap` are left, never changing the current truth. First go revisions
-/// that were taken back and withdrawals that a wider one includes, then whatever is oldest.
+/// Forgets entries until at most `cap` are left, never changing the current truth.
+///
+/// What goes first can matter least, whatever comes later: withdrawals that a wider one includes; then
+/// revisions that are taken back; then the lowest of the revisions that hold, down to half of the cap; then
+/// the oldest withdrawals. A withdrawal goes only when nothing is left that it takes back. So with no more
+/// than half a cap each of revisions that hold and of withdrawals that no other includes, the order in which
+/// entries came does not show afterwards.
 pub fn compact(entries: &mut Vec<Entry>, precedence: Precedence, cap: usize) {
-    if entries.len() <= cap {
+    let cap = cap.max(1);
+    let Some(surplus) = entries
+        .len()
+        .checked_sub(cap)
+        .filter(|surplus| *surplus > 0)
+    else {
         return;
+    };
+    let mut holding: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Outcome(revision) if !is_withdrawn(entries, revision) => {
+                Some(rank(revision, precedence))
+            }
+            _ => None,
+        })
+        .collect();
+    holding.sort_unstable_by(|a, b| b.cmp(a));
+    let best = holding.get((cap / 2).max(1) - 1).or(holding.last());
+    let mut by_worth: Vec<_> = entries
+        .iter()
+        .enumerate()
+        .map(|(place, entry)| (worth(entry, entries, precedence, best), place))
+        .collect();
+    by_worth.sort_unstable();
+    let gone: Vec<usize> = by_worth.drain(..surplus).map(|(_, place)| place).collect();
+    let mut place = 0..;
+    entries.retain(|_| place.next().is_none_or(|place| !gone.contains(&place)));
+}
+
+type Rank = (bool, bool, Timestamp, Basis, OutcomeId);
+
+/// How much an entry matters: by class, and within it by age or rank.
+fn worth(
+    entry: &Entry,
+    entries: &[Entry],
+    precedence: Precedence,
+    best: Option<&Rank>,
+) -> (u8, Option<Rank>, Option<(Timestamp, EventId)>) {
+    match entry {
+        Entry::Withdrawal(one) => {
+            let included = entries.iter().any(|other| {
+                matches!(other, Entry::Withdrawal(wider)
+                    if wider.includes(one) && (!one.includes(wider) || wider.event > one.event))
+            });
+            let class = if included { 0 } else { 3 };
+            (class, None, Some((one.up_to, one.event)))
+        }
+        Entry::Outcome(revision) => {
+            let rank = rank(revision, precedence);
+            let class = if is_withdrawn(entries, revision) {
+                1
+            } else if best.is_some_and(|best| rank < *best) {
+                2
+            } else {
+                4
+            };
+            (class, Some(rank), None)
+        }
     }
-    let all = entries.clone();
-    entries.retain(|entry| match entry {
-        Entry::Outcome(revision) => !is_withdrawn(&all, revision),
-        Entry::Withdrawal(one) => !all.iter().any(|other| {
-            matches!(other, Entry::Withdrawal(wider)
-                if wider.includes(one) && !one.includes(wider))
-        }),
-    });
-    let truth = current(entries, precedence).map(|revision| revision.outcome);
-    // No revision left is withdrawn, so neither an older revision nor a withdrawal can matter now.
-    entries.sort_by_key(|entry| match entry {
-        Entry::Outcome(r) => (Some(r.outcome) == truth, r.occurred_at),
-        Entry::Withdrawal(w) => (false, w.up_to),
-    });
-    let surplus = entries.len().saturating_sub(cap.max(1));
-    entries.drain(..surplus);
 }
 
 #[cfg(test)]
@@ -180,10 +225,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The event that was stored `n` seconds after the epoch.
+    fn event(n: u64) -> EventId {
+        EventId::first_at(n * 1000)
+    }
+
+    fn number(event: EventId) -> u64 {
+        event.millis() / 1000
+    }
+
     fn revision(n: u64, kind: OutcomeKind, at: i64) -> Revision {
         Revision {
             outcome: OutcomeId {
-                event: EventId(n),
+                event: event(n),
                 ordinal: 0,
             },
             kind,
@@ -195,17 +249,28 @@ mod tests {
         }
     }
 
-    fn withdrawal(n: u64, kind: OutcomeKind, at: i64, origin: u64) -> Entry {
+    fn taken_back(n: u64, what: Withdrawn, at: i64, origin: u64) -> Entry {
         Entry::Withdrawal(Withdrawal {
-            event: EventId(n),
-            what: Withdrawn::Kind(kind),
+            event: event(n),
+            what,
             up_to: Timestamp::from_second(at).unwrap(),
             origin,
         })
     }
 
+    fn withdrawal(n: u64, kind: OutcomeKind, at: i64, origin: u64) -> Entry {
+        taken_back(n, Withdrawn::Kind(kind), at, origin)
+    }
+
+    fn manual(n: u64, kind: OutcomeKind, at: i64) -> Entry {
+        Entry::Outcome(Revision {
+            basis: Basis::Manual,
+            ..revision(n, kind, at)
+        })
+    }
+
     fn truth(entries: &[Entry], precedence: Precedence) -> Option<u64> {
-        current(entries, precedence).map(|r| r.outcome.event.0)
+        current(entries, precedence).map(|r| number(r.outcome.event))
     }
 
     #[test]
@@ -235,12 +300,8 @@ mod tests {
 
     #[test]
     fn a_manual_correction_holds_against_final_newer_and_withdrawn() {
-        let manual = Entry::Outcome(Revision {
-            basis: Basis::Manual,
-            ..revision(1, OutcomeKind::Shown, 1)
-        });
         let entries = [
-            manual,
+            manual(1, OutcomeKind::Shown, 1),
             Entry::Outcome(revision(2, OutcomeKind::Closed, 50)),
             withdrawal(3, OutcomeKind::Shown, 60, 0),
         ];
@@ -269,6 +330,42 @@ mod tests {
         assert_eq!(truth(&unknown, Precedence::FinalFirst), None);
     }
 
+    #[test]
+    fn a_release_takes_back_corrections_made_by_then_whatever_they_say() {
+        let release = |n, up_to| taken_back(n, Withdrawn::Manual, up_to, 0);
+        let reported = Entry::Outcome(revision(1, OutcomeKind::Closed, 10));
+        // It says when the lead came, which may be long after the correction was made.
+        let corrected = manual(20, OutcomeKind::Shown, 5_000);
+        let again = manual(40, OutcomeKind::NoShow, 2);
+        let entries = [reported, corrected, release(30, 30), again];
+        assert_eq!(truth(&entries[..2], Precedence::FinalFirst), Some(20));
+        assert_eq!(truth(&entries[..3], Precedence::FinalFirst), Some(1));
+        assert_eq!(truth(&entries, Precedence::FinalFirst), Some(40));
+        let too_early = [entries[1].clone(), release(30, 19)];
+        assert_eq!(truth(&too_early, Precedence::FinalFirst), Some(20));
+        assert_eq!(
+            truth(
+                &[entries[1].clone(), release(30, 20)],
+                Precedence::FinalFirst
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn compaction_keeps_what_the_truth_may_fall_back_to() {
+        let mut entries = vec![
+            manual(1, OutcomeKind::Shown, 1),
+            Entry::Outcome(revision(2, OutcomeKind::Closed, 2)),
+        ];
+        let open = |n| Entry::Outcome(revision(n, OutcomeKind::NoShow, n as i64));
+        entries.extend((3..40).map(open));
+        compact(&mut entries, Precedence::FinalFirst, 8);
+        assert_eq!(entries.len(), 8);
+        entries.push(taken_back(50, Withdrawn::Manual, 50, 0));
+        assert_eq!(truth(&entries, Precedence::FinalFirst), Some(2));
+    }
+
     fn entry() -> impl Strategy<Value = Entry> {
         let outcome = (1..40u64, 0..5usize, 0..3u8, 0..12i64, 0..3u64).prop_map(
             |(n, kind, basis, at, origin)| {
@@ -282,7 +379,69 @@ mod tests {
         );
         let taken_back = (1..40u64, 0..5usize, 0..12i64, 0..3u64)
             .prop_map(|(n, kind, at, origin)| withdrawal(n, OutcomeKind::ALL[kind], at, origin));
-        prop_oneof![3 => outcome, 1 => taken_back]
+        let released = (1..40u64, 0..40i64, 0..3u64)
+            .prop_map(|(n, at, origin)| taken_back_manual(n, at, origin));
+        prop_oneof![6 => outcome, 2 => taken_back, 1 => released]
+    }
+
+    fn taken_back_manual(n: u64, at: i64, origin: u64) -> Entry {
+        taken_back(n, Withdrawn::Manual, at, origin)
+    }
+
+    fn shuffle<T>(items: &mut [T], mut state: u64) {
+        for i in (1..items.len()).rev() {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            items.swap(i, (state >> 33) as usize % (i + 1));
+        }
+    }
+
+    /// The rules as they are written down, one after the other.
+    fn by_the_book(entries: &[Entry], precedence: Precedence) -> Option<u64> {
+        let mut left: Vec<&Revision> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Outcome(revision) => Some(revision),
+                Entry::Withdrawal(_) => None,
+            })
+            .filter(|revision| {
+                !entries.iter().any(|entry| match entry {
+                    Entry::Outcome(_) => false,
+                    Entry::Withdrawal(w) => {
+                        let about =
+                            [0, revision.origin].contains(&w.origin) || revision.origin == 0;
+                        about
+                            && match (w.what, revision.basis) {
+                                (Withdrawn::Manual, Basis::Manual) => {
+                                    number(revision.outcome.event) as i64 <= w.up_to.as_second()
+                                }
+                                (Withdrawn::Manual, _) | (Withdrawn::Kind(_), Basis::Manual) => {
+                                    false
+                                }
+                                (Withdrawn::Kind(kind), _) => {
+                                    kind == revision.kind && revision.occurred_at <= w.up_to
+                                }
+                            }
+                    }
+                })
+            })
+            .collect();
+        let mut prefer = |wanted: &dyn Fn(&Revision) -> bool| {
+            if left.iter().any(|revision| wanted(revision)) {
+                left.retain(|revision| wanted(revision));
+            }
+        };
+        prefer(&|r| r.basis == Basis::Manual);
+        if precedence == Precedence::FinalFirst {
+            prefer(&|r| r.basis == Basis::Manual || r.kind.is_final());
+        }
+        let newest = left.iter().map(|r| r.occurred_at).max();
+        left.retain(|r| Some(r.occurred_at) == newest);
+        if left.iter().any(|r| r.basis == Basis::Reported) {
+            left.retain(|r| r.basis != Basis::Inferred);
+        }
+        left.iter().map(|r| number(r.outcome.event)).max()
     }
 
     /// One entry per outcome id, as a lane has it.
@@ -302,15 +461,67 @@ mod tests {
             let precedence = if newest { Precedence::Newest } else { Precedence::FinalFirst };
             let expected = truth(&entries, precedence);
             let mut other = entries.clone();
-            let mut state = seed;
-            for i in (1..other.len()).rev() {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                other.swap(i, (state >> 33) as usize % (i + 1));
-            }
+            shuffle(&mut other, seed);
             if let Some(again) = other.first().cloned() {
                 other.push(again);
             }
             prop_assert_eq!(truth(&other, precedence), expected);
+        }
+
+        #[test]
+        fn the_truth_is_what_the_rules_say(entries in entries(), newest: bool) {
+            let precedence = if newest { Precedence::Newest } else { Precedence::FinalFirst };
+            prop_assert_eq!(truth(&entries, precedence), by_the_book(&entries, precedence));
+        }
+
+        #[test]
+        fn what_is_taken_back_counts_as_if_it_had_never_been_said(
+            entries in entries(), newest: bool,
+        ) {
+            let precedence = if newest { Precedence::Newest } else { Precedence::FinalFirst };
+            let mut without = entries.clone();
+            without.retain(|e| !matches!(e, Entry::Outcome(r) if is_withdrawn(&entries, r)));
+            prop_assert_eq!(truth(&without, precedence), truth(&entries, precedence));
+        }
+
+        #[test]
+        fn compacting_after_each_entry_gives_the_same_truth_in_every_order(
+            entries in entries(), seed: u64, newest: bool,
+        ) {
+            let precedence = if newest { Precedence::Newest } else { Precedence::FinalFirst };
+            // Room for all that can hold at once: 18 withdrawals that no other includes, and the revisions
+            // of this history.
+            let mut revisions = 0;
+            let mut few = entries;
+            few.retain(|entry| match entry {
+                Entry::Outcome(_) => { revisions += 1; revisions <= 18 }
+                Entry::Withdrawal(_) => true,
+            });
+            let expected = truth(&few, precedence);
+            shuffle(&mut few, seed);
+            let mut lane = Vec::new();
+            for entry in few {
+                lane.push(entry);
+                compact(&mut lane, precedence, 36);
+            }
+            prop_assert_eq!(truth(&lane, precedence), expected);
+        }
+
+        #[test]
+        fn with_nothing_taken_back_any_cap_gives_the_same_truth_in_every_order(
+            entries in entries(), seed: u64, newest: bool, cap in 1..6usize,
+        ) {
+            let precedence = if newest { Precedence::Newest } else { Precedence::FinalFirst };
+            let mut said = entries;
+            said.retain(|entry| matches!(entry, Entry::Outcome(_)));
+            let expected = truth(&said, precedence);
+            shuffle(&mut said, seed);
+            let mut lane = Vec::new();
+            for entry in said {
+                lane.push(entry);
+                compact(&mut lane, precedence, cap);
+            }
+            prop_assert_eq!(truth(&lane, precedence), expected);
         }
 
         #[test]
