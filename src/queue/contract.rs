@@ -1,6 +1,9 @@
 //! The contract suite: what every engine behind [`Queue`] has to do. An engine's tests call
 //! [`contract_suite!`] with a function that makes a fresh [`Fixture`].
 
+mod lines;
+mod waiting;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -56,10 +59,28 @@ macro_rules! contract_suite {
             wake_ups_are_not_lost
             refusals_leave_no_trace
             closing_stops_accepting
+            settling_again_with_the_same_result_sends_nothing
+            records_are_found_by_key_and_by_place
+            a_change_wakes_those_who_watch_it
+            an_event_is_not_woken_by_what_it_writes
+            what_changes_while_an_event_is_processed_is_not_missed
+            events_settled_together_know_of_each_other
+            a_wake_comes_once_at_its_moment
+            pruning_keeps_what_waits_and_forgets_old_records
+            a_record_is_kept_as_long_as_it_is_put
+            each_revision_is_delivered_in_order_of_arrival
+            each_lane_is_told_only_what_is_new_after_a_replay
+            each_lane_is_told_what_is_taken_back_if_it_can_be
+            a_dead_letter_lets_its_line_go_on
+            a_destination_may_change_its_mode
+            nothing_is_sent_before_its_moment
+            corrections_hold_until_they_are_released
         );
     };
 }
 pub(crate) use contract_suite;
+pub(crate) use lines::*;
+pub(crate) use waiting::*;
 
 pub(crate) fn start() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -451,7 +472,7 @@ pub(crate) async fn a_replay_sends_only_what_changed(f: &Fixture) {
     assert_eq!(kind(&f.deliver_one().await), Some(OutcomeKind::NoShow));
     let views = f.queue.deliveries_of(id).await.unwrap();
     let ordinals: Vec<u16> = views.iter().map(|view| view.id.ordinal).collect();
-    assert_eq!(ordinals, [0, 1, 2], "numbers go on upwards");
+    assert_eq!(ordinals, [0, 1], "one for what changed");
     assert_eq!(f.queue.stats().unprocessed, 0);
 }
 

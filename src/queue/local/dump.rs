@@ -12,7 +12,7 @@ use super::row::{DedupeRow, DeliveryRow, EventRow, Row};
 use super::stage::resolve;
 use super::state::State;
 use super::tree::{self, Tree};
-use super::{registry_key, watches};
+use super::{line, registry_key, watches};
 
 /// Every row of every table, one a line, in order. Payloads are not shown, but hashes and places of
 /// them are; the checkpoint is left out, since it depends on when the index was last synced.
@@ -25,7 +25,7 @@ pub(super) fn dump(index: &Index, segments: &Segments) -> Result<String> {
                 continue;
             }
             let row = resolve(&value, segments)?;
-            let line = line(tree, &key, &row)?;
+            let line = shown(tree, &key, &row)?;
             writeln!(out, "{}  {line}", tree.name())
                 .map_err(|error| QueueError::Storage(error.to_string().into()))?;
         }
@@ -33,11 +33,11 @@ pub(super) fn dump(index: &Index, segments: &Segments) -> Result<String> {
     Ok(out)
 }
 
-fn line(tree: Tree, key: &[u8], row: &[u8]) -> Result<String> {
+fn shown(tree: Tree, key: &[u8], row: &[u8]) -> Result<String> {
     Ok(match tree {
         Tree::Event => format!("{}  {:?}", tree::event_of(key)?, EventRow::decode(row)?),
         Tree::Todo => {
-            let mark = watches::mark_number(row);
+            let mark = watches::mark_number(row)?;
             format!("{}  {mark}", tree::event_of(key)?)
         }
         Tree::Delivery => {
@@ -65,7 +65,10 @@ fn line(tree: Tree, key: &[u8], row: &[u8]) -> Result<String> {
             let (due_ms, event) = registry_key::wake_of(key)?;
             format!("{due_ms}  {event}")
         }
-        Tree::Line => hex::encode(key),
+        Tree::Line => {
+            let (lane, turn, delivery) = line::place_of(key)?;
+            format!("{}  {turn}  {delivery}", hex::encode(lane))
+        }
         Tree::Dedupe => format!("{}  {:?}", hex::encode(key), DedupeRow::decode(row)?),
         Tree::DedupeExpiry => format!("{}  {}", hex::encode(key), hex::encode(row)),
         Tree::Meta => format!("state  {:?}", State::decode(row)?),

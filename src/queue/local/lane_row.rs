@@ -47,7 +47,7 @@ const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest
 const MODES: [Mode; 2] = [Mode::Newest, Mode::Each];
 const BASES: [Basis; 3] = [Basis::Inferred, Basis::Reported, Basis::Manual];
 
-fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     match entry {
         Entry::Outcome(revision) => {
             put_choice(out, Some(revision.basis), &BASES);

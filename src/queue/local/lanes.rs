@@ -11,7 +11,7 @@ use crate::truth::{self, Entry, Revision};
 use super::lane_row::{Holds, LaneRow, Open};
 use super::row::DeliveryRow;
 use super::tree::{self, Hash16, Tree};
-use super::tx::{Tx, moment};
+use super::tx::{Tx, due_after, moment};
 
 /// Entries that a lane remembers at most.
 const MAX_ENTRIES: usize = 256;
@@ -28,11 +28,15 @@ pub(super) struct Reviser<'a> {
 }
 
 /// A delivery to be noted.
-struct Note {
-    brings: Option<(OutcomeId, OutcomeKind)>,
-    fingerprint: u64,
-    state: DeliveryState,
-    reason: String,
+pub(super) struct Note {
+    pub brings: Option<(OutcomeId, OutcomeKind)>,
+    pub fingerprint: u64,
+    pub state: DeliveryState,
+    pub reason: String,
+    /// When it is due; in the past for one that never is.
+    pub due_ms: u64,
+    /// See [`DeliveryRow::turn`].
+    pub turn: u64,
 }
 
 impl Note {
@@ -42,6 +46,8 @@ impl Note {
             fingerprint: revision.fingerprint,
             state,
             reason,
+            due_ms: 0,
+            turn: 0,
         }
     }
 
@@ -51,18 +57,24 @@ impl Note {
             fingerprint: 0,
             state,
             reason: reason.to_owned(),
+            due_ms: 0,
+            turn: 0,
         }
     }
 }
 
-/// Replaces what the event said about the lane before by `said`, and draws the consequences.
+/// Replaces what the event said about the lane before by `said`, and draws the consequences. Answers whether the
+/// lane's row changed: an event that says what it said before changes nothing and sends nothing.
 pub(super) fn revise(
     tx: &mut Tx<'_>,
     key: &Hash16,
     lane: &mut LaneRow,
     said: &[Entry],
     reviser: &mut Reviser<'_>,
-) -> Result<()> {
+) -> Result<bool> {
+    if is_known(lane, said, reviser) {
+        return Ok(false);
+    }
     let before = truth::current(&lane.entries, lane.precedence).cloned();
     if let Some((precedence, can_clear)) = reviser.rules {
         lane.precedence = precedence;
@@ -87,7 +99,16 @@ pub(super) fn revise(
             account(tx, key, lane, now.as_ref(), revision, &all, reviser)?;
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Whether the lane knows all this already from the event, and nothing else of it.
+fn is_known(lane: &LaneRow, said: &[Entry], reviser: &Reviser<'_>) -> bool {
+    let rules = (lane.precedence, lane.can_clear);
+    let of_event = || lane.entries.iter().filter(|e| e.event() == reviser.event);
+    reviser.rules.is_none_or(|asked| asked == rules)
+        && said.iter().all(|entry| lane.entries.contains(entry))
+        && of_event().all(|entry| said.contains(entry))
 }
 
 /// Closes the open delivery unless it brings exactly the truth.
@@ -201,7 +222,10 @@ fn open_needed(
                 write_note(tx, key, lane, note, reviser)?;
                 return Ok(Some(now.outcome));
             }
-            let note = Note::of(now, DeliveryState::Pending, String::new());
+            let note = Note {
+                due_ms: due_after(tx.now, now.not_before),
+                ..Note::of(now, DeliveryState::Pending, String::new())
+            };
             open_delivery(tx, key, lane, note, reviser)?;
             Ok(Some(now.outcome))
         }
@@ -237,8 +261,9 @@ fn open_delivery(
     note: Note,
     reviser: &mut Reviser<'_>,
 ) -> Result<()> {
+    let due_ms = note.due_ms.max(tx.now_ms());
     let delivery = write_note(tx, key, lane, note, reviser)?;
-    open_lane(tx, key, lane, delivery, tx.now_ms());
+    open_lane(tx, key, lane, delivery, due_ms);
     Ok(())
 }
 
@@ -290,7 +315,8 @@ fn account(
     Ok(())
 }
 
-fn write_note(
+/// Writes a delivery of the event that revises the lane.
+pub(super) fn write_note(
     tx: &mut Tx<'_>,
     key: &Hash16,
     lane: &LaneRow,
@@ -305,7 +331,7 @@ fn write_note(
         .ordinal
         .checked_add(1)
         .ok_or_else(|| QueueError::State(format!("{} has too many deliveries", reviser.event)))?;
-    let now_ms = tx.now_ms();
+    let due_ms = note.due_ms.max(tx.now_ms());
     let row = DeliveryRow {
         destination: lane.destination.clone(),
         lane: *key,
@@ -316,13 +342,14 @@ fn write_note(
         attempts: 0,
         created_at: tx.now,
         changed_at: tx.now,
-        due_ms: now_ms,
+        due_ms,
         max_age_ms: reviser.max_age_ms,
-        expires_ms: moment(now_ms.saturating_add(reviser.max_age_ms))
+        expires_ms: moment(due_ms.saturating_add(reviser.max_age_ms))
             .as_millisecond()
             .unsigned_abs(),
         run: tx.state.run,
         tried: Vec::new(),
+        turn: note.turn,
     };
     tx.stage
         .put_row(Tree::Delivery, &tree::delivery(delivery), &row);

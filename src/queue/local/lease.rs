@@ -60,6 +60,11 @@ impl Leases {
         free
     }
 
+    /// Whether the committer keeps the lane.
+    pub(super) fn is_with_committer(&self, lane: &Hash16) -> bool {
+        self.table().lanes.get(lane) == Some(&Holder::Committer)
+    }
+
     /// The worker is done with the lane, but what follows is not committed yet.
     pub(super) fn settle(&self, lane: Hash16) {
         self.table().lanes.insert(lane, Holder::Committer);

@@ -23,6 +23,14 @@
 //! Records after the checkpoint are applied again. If sled does not open, panics, or holds something
 //! unreadable, it is set aside and built anew from the whole journal. See [`open`].
 //!
+//! # Events that wait
+//!
+//! What an event read stands in its row and, under each key, in `watch`; when it wants to be woken, in `wake`.
+//! Putting a record ([`records`]) finds the watchers of its key and of its places by one range each and marks
+//! them "to process"; a mark has a number, so that settling an event takes away only the mark that was read
+//! ([`watches`]). What changed between reading and settling is remembered by the committer ([`recent`]).
+//! Nobody looks at a waiting event until then, and events that use none of this touch none of these trees.
+//!
 //! # Space
 //!
 //! `prune` removes old events and then gives back the oldest segments: what is still needed in them
@@ -47,6 +55,7 @@ mod keeper;
 mod lane_row;
 mod lanes;
 mod lease;
+mod line;
 mod merged;
 mod open;
 mod options;

@@ -13,13 +13,14 @@ use super::journal::record::{self, Frame};
 use super::journal::scan::{Found, scan};
 use super::journal::{Position, SEGMENT_HEADER, Segments};
 use super::lane_row::LaneRow;
+use super::line;
 use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};
 use super::records::RecordRow;
-use super::registry_key;
 use super::row::{DeliveryRow, EventRow, Row};
 use super::stage::{read_row, resolve};
 use super::state::State;
 use super::tree::{self, Tree};
+use super::{registry_key, watches};
 
 /// The format of journal and index together.
 const FORMAT: u32 = 2;
@@ -391,6 +392,7 @@ fn check_row(tree: Tree, key: &[u8], row: &[u8], counted: &mut State) -> Result<
         }
         Tree::Todo => {
             tree::event_of(key)?;
+            watches::mark_number(row)?;
             counted.unprocessed += 1;
         }
         Tree::Delivery => {
@@ -421,7 +423,9 @@ fn check_row(tree: Tree, key: &[u8], row: &[u8], counted: &mut State) -> Result<
         Tree::Wake => {
             registry_key::wake_of(key)?;
         }
-        Tree::Line => {}
+        Tree::Line => {
+            line::place_of(key)?;
+        }
         Tree::Dedupe if !accept::check_dedupe_row(row) => return Err(bad()),
         Tree::DedupeExpiry if !accept::check_expiry_row(row) => return Err(bad()),
         Tree::Dedupe | Tree::DedupeExpiry | Tree::Meta => {}

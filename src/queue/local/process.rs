@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Disposition, EventId, Fact, Outcome, OutcomeId};
+use crate::model::{Disposition, EventId, Fact, Mode, Outcome, OutcomeId};
 use crate::queue::registry::Seen;
 use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
@@ -15,8 +15,8 @@ use super::lane_row::{Holds, LaneRow};
 use super::lanes::{self, Reviser};
 use super::row::{EventRow, Pointer};
 use super::tree::{self, Hash16, Tree};
-use super::tx::{Tx, millis, moment};
-use super::{records, wakes, watches};
+use super::tx::{Tx, millis_up};
+use super::{line, records, wakes, watches};
 
 /// A [`Processed`] with everything serialised and hashed, done before the committer sees it.
 #[derive(Debug)]
@@ -84,10 +84,7 @@ impl Prepared {
             records: processed.records,
             watches: watches::normalized(processed.watches),
             // Never before its moment, so that whoever is woken finds that it has come.
-            wake_ms: processed.wake_at.map(|at| {
-                let ms = millis(at);
-                ms.saturating_add(u64::from(moment(ms) < at))
-            }),
+            wake_ms: processed.wake_at.map(millis_up),
             mark: processed.mark,
         })
     }
@@ -212,7 +209,7 @@ fn settle_mark(tx: &mut Tx<'_>, id: EventId, prepared: &Prepared, company: &Comp
     let Some(current) = tx.stage.value(Tree::Todo, &key)? else {
         return if again { watches::mark(tx, id) } else { Ok(()) };
     };
-    let number = watches::mark_number(&current);
+    let number = watches::mark_number(&current)?;
     if again || prepared.mark.0.is_some_and(|seen| seen.mark != number) {
         tx.effects.arrived = true;
     } else {
@@ -234,6 +231,7 @@ fn revise_lanes(
         touched.entry(*lane).or_default().push(change);
     }
     row.lanes.clear();
+    let known = row.next_delivery;
     for (key, changes) in touched {
         let Some(mut lane) = lane_for(tx, &key, changes.last().copied())? else {
             continue;
@@ -242,6 +240,10 @@ fn revise_lanes(
             .iter()
             .filter_map(|change| entry(id, change, prepared))
             .collect();
+        let mut changed = false;
+        if let Some(change) = changes.last() {
+            changed = line::enter_mode(tx, &key, &mut lane, change.mode)?;
+        }
         let longest = changes
             .iter()
             .map(|change| change.max_age.as_millis())
@@ -254,11 +256,16 @@ fn revise_lanes(
                 .last()
                 .map(|change| (change.precedence, change.can_clear)),
         };
-        lanes::revise(tx, &key, &mut lane, &said, &mut reviser)?;
+        changed |= match lane.mode {
+            Mode::Newest => lanes::revise(tx, &key, &mut lane, &said, &mut reviser)?,
+            Mode::Each => line::revise(tx, &key, &mut lane, &said, known, &mut reviser)?,
+        };
         if !said.is_empty() {
             row.lanes.push(key);
         }
-        tx.stage.put_row(Tree::Lane, &key, &lane);
+        if changed {
+            tx.stage.put_row(Tree::Lane, &key, &lane);
+        }
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ impl Reader {
             }
             let (key, value) = entry?;
             let id = tree::event_of(&key)?;
-            let mark = watches::mark_number(&value);
+            let mark = watches::mark_number(&value)?;
             match self.event(id) {
                 Ok(event) => waiting.events.push(StoredEvent {
                     mark: Mark(Some(Seen { mark, change })),

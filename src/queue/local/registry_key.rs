@@ -13,6 +13,9 @@ const NANOS: i128 = 1_000_000_000;
 /// Bytes of a moment.
 const MOMENT: usize = 12;
 
+/// First byte of a watch's value.
+const WATCH_VERSION: u8 = 1;
+
 /// Seconds, with the sign turned over so that the past comes before the future, then nanoseconds.
 fn moment(at: Timestamp) -> [u8; MOMENT] {
     let nanos = at.as_nanosecond();
@@ -72,7 +75,7 @@ pub(super) fn watch(watch: &Watch, event: EventId) -> Vec<u8> {
 
 /// The value that goes with a watch's key.
 pub(super) fn watch_value(watch: &Watch) -> Vec<u8> {
-    moment(watch.from).to_vec()
+    [&[WATCH_VERSION][..], &moment(watch.from)].concat()
 }
 
 pub(super) fn watch_of(key: &[u8], value: &[u8]) -> Result<(Watch, EventId), Corrupt> {
@@ -81,6 +84,9 @@ pub(super) fn watch_of(key: &[u8], value: &[u8]) -> Result<(Watch, EventId), Cor
     let event = EventId(u64::from_be_bytes(get.array()?));
     get.end()?;
     let mut get = Get::new(value, "watch");
+    if get.u8()? != WATCH_VERSION {
+        return Err(get.corrupt());
+    }
     let from = moment_of(&mut get)?;
     get.end()?;
     Ok((Watch { key, from, to }, event))

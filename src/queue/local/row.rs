@@ -255,10 +255,13 @@ pub(super) struct DeliveryRow {
     pub run: u64,
     /// All attempts ever made, as JSON, oldest first.
     pub tried: Vec<Pointer>,
+    /// Since version 2: its place in the line of a lane that delivers each revision; 0 when it stands in none.
+    pub turn: u64,
 }
 
 impl Row for DeliveryRow {
     const WHAT: &'static str = "delivery row";
+    const VERSION: u8 = 2;
 
     fn write(&self, out: &mut Vec<u8>) {
         out.put_text(&self.destination);
@@ -278,9 +281,10 @@ impl Row for DeliveryRow {
         out.put_number(self.expires_ms);
         out.put_number(self.run);
         put_list(out, &self.tried, |out, pointer| pointer.write(out));
+        out.put_number(self.turn);
     }
 
-    fn read(get: &mut Get<'_>, _version: u8) -> Result<Self, Corrupt> {
+    fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
         let corrupt = get.corrupt();
         Ok(Self {
             destination: get.text()?.to_owned(),
@@ -300,6 +304,10 @@ impl Row for DeliveryRow {
             expires_ms: get.number()?,
             run: get.number()?,
             tried: get_list(get, Pointer::read)?,
+            turn: match version {
+                1 => 0,
+                _ => get.number()?,
+            },
         })
     }
 }
@@ -393,7 +401,7 @@ mod tests {
                 any::<Option<(u64, u16)>>(),
             ),
             (any::<u64>(), 0..8usize, any::<String>(), any::<u32>()),
-            (time(), time(), any::<[u64; 4]>()),
+            (time(), time(), any::<[u64; 5]>()),
             prop::collection::vec(pointer(), 0..4),
         )
             .prop_map(|(a, b, c, tried)| DeliveryRow {
@@ -414,6 +422,7 @@ mod tests {
                 expires_ms: c.2[2],
                 run: c.2[3],
                 tried,
+                turn: c.2[4],
             })
     }
 

@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::{DeliveryId, DeliveryState, Disposition, EventId};
+use crate::model::{DeliveryId, DeliveryState, Disposition, EventId, Mode};
 use crate::queue::{Attempt, Operation, QueueError, Result, Settlement};
 use crate::truth;
 
 use super::lane_row::{Holds, LaneRow, Open};
 use super::lanes;
+use super::line;
 use super::row::{DeliveryRow, EventRow};
 use super::tree::{self, Tree};
 use super::tx::{Tx, millis};
@@ -55,11 +56,16 @@ impl Case {
     }
 
     /// The lane no longer waits for it.
-    fn close(&mut self, tx: &mut Tx<'_>) {
+    fn close(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        if self.lane.mode == Mode::Each {
+            let lane = self.row.lane;
+            return line::advance(tx, &lane, &mut self.lane, self.id, &mut self.row);
+        }
         if let Some(open) = self.lane.open.take() {
             self.remove_due(tx, open);
             tx.count(&self.lane.destination, -1, 0);
         }
+        Ok(())
     }
 
     fn remove_due(&self, tx: &mut Tx<'_>, open: Open) {
@@ -108,7 +114,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, id: DeliveryId, settlement: &Settlement) -
                 case.record(tx, attempt)?;
             }
             if current {
-                dead_letter(tx, &mut case, reason);
+                dead_letter(tx, &mut case, reason)?;
             }
         }
         Settlement::Released { due_at } => {
@@ -142,7 +148,7 @@ fn delivered(
     };
     keep_receipt(&mut case.lane, receipt)?;
     if case.is_current() {
-        case.close(tx);
+        case.close(tx)?;
         case.enter(tx, DeliveryState::Delivered, attempt.reason.clone());
     } else {
         let reason = "delivered, though no longer the truth when the answer came";
@@ -174,8 +180,8 @@ pub(super) fn parse_receipt(receipt: &[u8]) -> Result<Map<String, Value>> {
         .map_err(|error| QueueError::Storage(format!("a receipt is unreadable: {error}").into()))
 }
 
-fn dead_letter(tx: &mut Tx<'_>, case: &mut Case, reason: &str) {
-    case.close(tx);
+fn dead_letter(tx: &mut Tx<'_>, case: &mut Case, reason: &str) -> Result<()> {
+    case.close(tx)?;
     case.enter(tx, DeliveryState::DeadLetter, reason.to_owned());
     tx.stage
         .put(Tree::Dead, &tree::delivery(case.id), Vec::new());
@@ -184,6 +190,7 @@ fn dead_letter(tx: &mut Tx<'_>, case: &mut Case, reason: &str) {
     if case.row.attempts > 0 || case.row.run != tx.state.run {
         case.lane.holds = Holds::Unknown;
     }
+    Ok(())
 }
 
 fn leave_dead(tx: &mut Tx<'_>, case: &Case) {
@@ -251,13 +258,19 @@ fn redrive(tx: &mut Tx<'_>, case: &mut Case, state: DeliveryState) -> Result<()>
     let now_ms = tx.now_ms();
     case.row.due_ms = now_ms;
     case.row.expires_ms = now_ms.saturating_add(case.row.max_age_ms);
-    let lane = case.row.lane;
-    lanes::open_lane(tx, &lane, &mut case.lane, case.id, now_ms);
+    let key = case.row.lane;
+    match case.lane.mode {
+        Mode::Newest => lanes::open_lane(tx, &key, &mut case.lane, case.id, now_ms),
+        Mode::Each => line::join_again(tx, &key, &mut case.lane, case.id, &mut case.row)?,
+    }
     Ok(())
 }
 
 /// Why sending it again would not bring the lane's truth, if so.
 fn why_pointless(tx: &Tx<'_>, case: &Case) -> Result<Option<String>> {
+    if case.lane.mode == Mode::Each {
+        return line::why_pointless(tx, &case.row);
+    }
     let truth = truth::current(&case.lane.entries, case.lane.precedence);
     let wanted = truth.map(|revision| (revision.outcome, revision.fingerprint));
     let brings = case

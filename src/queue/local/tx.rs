@@ -74,6 +74,17 @@ pub(super) fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
+/// The first millisecond that is not before `moment`.
+pub(super) fn millis_up(at: Timestamp) -> u64 {
+    let ms = millis(at);
+    ms.saturating_add(u64::from(moment(ms) < at))
+}
+
+/// When something is due that may happen now, but not before a moment.
+pub(super) fn due_after(now: Timestamp, not_before: Option<Timestamp>) -> u64 {
+    millis(now).max(not_before.map_or(0, millis_up))
+}
+
 /// The moment of a number of milliseconds; one that is out of range is the last moment there is.
 pub(super) fn moment(ms: u64) -> Timestamp {
     i64::try_from(ms)

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::model::EventId;
 use crate::queue::{Place, RegistryKey, Result, Watch};
 
+use super::codec::{Corrupt, Get, Put};
 use super::registry_key;
 use super::tree::{self, Tree};
 use super::tx::Tx;
@@ -15,6 +16,9 @@ const MAX_WOKEN: usize = 4096;
 /// Watches that one change looks at most at: those that end after the moment of a place may also begin after it.
 const MAX_LOOKED_AT: usize = 4 * MAX_WOKEN;
 
+/// First byte of a mark that has a number.
+const MARK_VERSION: u8 = 1;
+
 /// Marks an event "to process". A mark that is there already gets a new number, so that whoever reads the event
 /// now does not take the mark away for something it has not seen.
 pub(super) fn mark(tx: &mut Tx<'_>, id: EventId) -> Result<()> {
@@ -22,16 +26,23 @@ pub(super) fn mark(tx: &mut Tx<'_>, id: EventId) -> Result<()> {
     if !tx.stage.contains(Tree::Todo, &key)? {
         tx.delta.unprocessed += 1;
     }
-    let number = tx.recent.next();
-    tx.stage
-        .put(Tree::Todo, &key, number.to_be_bytes().to_vec());
+    let mut value = vec![MARK_VERSION];
+    value.put_number(tx.recent.next());
+    tx.stage.put(Tree::Todo, &key, value);
     tx.effects.arrived = true;
     Ok(())
 }
 
 /// The number of a mark. The first mark of an event has none.
-pub(super) fn mark_number(value: &[u8]) -> u64 {
-    value.try_into().map_or(0, u64::from_be_bytes)
+pub(super) fn mark_number(value: &[u8]) -> std::result::Result<u64, Corrupt> {
+    let mut get = Get::new(value, "mark");
+    if get.is_empty() {
+        return Ok(0);
+    }
+    if get.u8()? != MARK_VERSION {
+        return Err(get.corrupt());
+    }
+    get.number()
 }
 
 /// Wakes those who watch the record, and those who watch one of these places, except those who know already.

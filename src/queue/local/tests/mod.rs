@@ -1,6 +1,8 @@
 //! Tests of the local engine: the contract, and what is its own: recovery, rebuilding, retention.
 
 mod model;
+mod version_1;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +11,11 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::{Fact, OutcomeKind};
-use crate::queue::Change;
+use crate::model::{Fact, Mode, OutcomeKind};
 use crate::queue::contract::{
     Fixture, change, contract_suite, delivered, mapped, new_event, outcome, start,
 };
+use crate::queue::{Change, LaneChange, Place, RegistryKey, Watch};
 
 pub(super) fn options(dir: &Path, clock: &Clock) -> LocalOptions {
     LocalOptions {
@@ -309,4 +311,168 @@ async fn commits_of_one_moment_share_a_sync() {
         .unwrap();
     assert_eq!(measured.events, 640);
     assert!(measured.syncs_per_event < 0.9, "{measured:?}");
+}
+
+fn record(n: u64, value: &str) -> Record {
+    Record {
+        key: RegistryKey::of(&["record", &n.to_string()]),
+        value: value.to_owned().into(),
+        places: vec![Place {
+            key: RegistryKey::of(&["phone", &(n % 5).to_string()]),
+            at: start() + SignedDuration::from_secs(n as i64),
+        }],
+        keep_until: start() + SignedDuration::from_hours(1000),
+    }
+}
+
+/// Waiting events, records, wakes and a line, over several segments.
+async fn fill_waiting(queue: &LocalQueue, events: u64) {
+    let to = DestinationName::new("crm-a").unwrap();
+    for n in 0..events {
+        let event = NewEvent {
+            body: vec![n as u8; 3000].into(),
+            ..new_event(n)
+        };
+        let Acceptance::Accepted(id) = queue.commit_event(event).await.unwrap() else {
+            continue;
+        };
+        let fact = Fact::Outcome(outcome(id, OutcomeKind::ALL[n as usize % 5], n as i64));
+        let line = LaneChange {
+            mode: Mode::Each,
+            ..change("crm-a", "channel", Change::Outcome(0))
+        };
+        let large = "x".repeat(if n % 4 == 0 { 3000 } else { 30 });
+        let processed = Processed {
+            records: vec![record(n % 20, &format!("{n}{large}"))],
+            watches: vec![
+                Watch::record(record((n + 1) % 20, "").key),
+                Watch::places(record(n, "").places[0].key, start(), Timestamp::MAX),
+            ],
+            wake_at: (n % 3 == 0).then(|| start() + SignedDuration::from_secs(n as i64)),
+            ..mapped(vec![fact], vec![line])
+        };
+        queue.settle_event(id, processed).await.unwrap();
+        if n % 4 == 0 {
+            for claim in queue.claim(&to, 2).await.unwrap() {
+                let settlement = delivered(claim.attempts + 1);
+                queue.settle(claim.delivery, settlement).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_survives_a_kill_and_a_lost_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill_waiting(&queue, 60).await;
+    let before = queue.dump().unwrap();
+    for tree in ["record", "place", "watch", "wake", "line", "todo"] {
+        assert!(before.contains(&format!("\n{tree}  ")), "{tree}");
+    }
+    drop(queue);
+    let (queue, report) = open(dir.path());
+    assert!(!report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), before);
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    assert_eq!(queue.dump().unwrap(), before);
+    // Timers that ran out while nobody looked.
+    clock.set(start() + SignedDuration::from_secs(30));
+    queue.events_arrived().await;
+    assert_eq!(queue.wake_due(100).await.unwrap(), 11);
+}
+
+#[tokio::test]
+async fn records_and_watches_outlive_the_segments_they_were_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    fill_waiting(&queue, 60).await;
+    fill(&queue, 300).await;
+    for id in queue.unprocessed(None, 1000).await.unwrap() {
+        fill_nothing(&queue, id.id).await;
+    }
+    clock.set(start() + SignedDuration::from_hours(1));
+    while queue.wake_due(1000).await.unwrap() > 0 {}
+    for id in queue.unprocessed(None, 1000).await.unwrap() {
+        fill_nothing(&queue, id.id).await;
+    }
+    queue.prune(clock.now()).await.unwrap();
+    assert!(queue.reader.segments.list().unwrap()[0] > 1);
+    let value = |n| queue.registry().record(&record(n, "").key).unwrap();
+    assert!((0..20).all(|n| value(n).is_some()));
+    let dump = queue.dump().unwrap();
+    queue.close().await.unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    assert!(report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), dump);
+    let value = |n| queue.registry().record(&record(n, "").key).unwrap();
+    assert!((0..20).all(|n| value(n).is_some()));
+}
+
+async fn fill_nothing(queue: &LocalQueue, id: EventId) {
+    let ignored = Processed {
+        disposition: Some(Disposition::Ignored),
+        ..Processed::default()
+    };
+    queue.settle_event(id, ignored).await.unwrap();
+}
+
+#[tokio::test]
+async fn settling_again_with_the_same_result_writes_next_to_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let id = accept(&queue, 1).await;
+    let processed = Processed {
+        records: vec![record(1, "one")],
+        watches: vec![Watch::record(record(2, "").key)],
+        wake_at: Some(start() + SignedDuration::from_hours(1)),
+        ..mapped(
+            vec![Fact::Outcome(outcome(id, OutcomeKind::Shown, 1))],
+            vec![change("crm-a", "t", Change::Outcome(0))],
+        )
+    };
+    queue.settle_event(id, processed.clone()).await.unwrap();
+    queue.put_records(vec![record(2, "one")]).await.unwrap();
+    let before = queue.shared.applied().offset;
+    let dump = queue.dump().unwrap();
+    queue.settle_event(id, processed.clone()).await.unwrap();
+    let marked = queue.shared.applied().offset;
+    assert!(marked - before < 120, "the mark and the counters");
+    queue.settle_event(id, processed).await.unwrap();
+    queue.put_records(vec![record(2, "one")]).await.unwrap();
+    assert_eq!(queue.shared.applied().offset, marked, "nothing at all");
+    let lines = |dump: &str| dump.lines().filter(|l| !l.starts_with("todo")).count();
+    assert_eq!(lines(&queue.dump().unwrap()), lines(&dump));
+}
+
+#[tokio::test]
+async fn a_change_wakes_no_more_than_a_bounded_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let watched = record(1, "");
+    for batch in 0..5 {
+        let ids = (0..1000).map(|n| queue.commit_event(new_event(batch * 1000 + n)));
+        let mut all = Vec::new();
+        for accepted in futures_util::future::join_all(ids).await {
+            let Ok(Acceptance::Accepted(id)) = accepted else {
+                panic!("it is new: {accepted:?}");
+            };
+            let processed = Processed {
+                disposition: Some(Disposition::Waiting),
+                watches: vec![Watch::record(watched.key)],
+                ..Processed::default()
+            };
+            all.push((id, processed));
+        }
+        let settled = queue.settle_events(all).await;
+        assert!(settled.iter().all(Result::is_ok));
+    }
+    queue.put_records(vec![watched]).await.unwrap();
+    assert_eq!(queue.stats().unprocessed, 4096);
 }

@@ -1,0 +1,377 @@
+//! Lanes that deliver each revision ([`Mode::Each`]): the deliveries stand in a line, one row of `line` each,
+//! and the lane's row knows only the first. A line of thousands costs its lane nothing.
+//!
+//! What an event told a lane is not remembered there either, but in the event's own deliveries: those whose
+//! fingerprint is not 0. Settling the event again compares them with what it says now. What it says already
+//! is not told again; what is new joins the line at its end; what it no longer says leaves the line, and when
+//! the target may know it, the target is told so, if it can be.
+//!
+//! The line is sorted by *turn*: the microsecond in which a delivery joined, or the one before which it must not
+//! be sent. Turns are given out strictly upwards, also when the clock runs backwards.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{DeliveryId, DeliveryState, EventId, Mode, OutcomeId, OutcomeKind};
+use crate::queue::{QueueError, Result};
+use crate::truth::{Entry, Withdrawal};
+
+use super::codec::{Corrupt, Get};
+use super::lane_row::{LaneRow, Open, put_entry};
+use super::lanes::{Note, Reviser, write_note};
+use super::row::DeliveryRow;
+use super::tree::{self, Hash16, Tree};
+use super::tx::{Tx, due_after};
+
+/// A delivery's place in the line of its lane.
+pub(super) fn place(lane: &Hash16, turn: u64, delivery: DeliveryId) -> Vec<u8> {
+    [&lane[..], &turn.to_be_bytes(), &tree::delivery(delivery)].concat()
+}
+
+pub(super) fn place_of(key: &[u8]) -> std::result::Result<(Hash16, u64, DeliveryId), Corrupt> {
+    let mut get = Get::new(key, "line key");
+    let lane = get.array()?;
+    let turn = u64::from_be_bytes(get.array()?);
+    Ok((lane, turn, tree::delivery_of(get.rest())?))
+}
+
+/// Brings a lane to the mode that is asked for. Answers whether it changed.
+pub(super) fn enter_mode(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    mode: Mode,
+) -> Result<bool> {
+    match (lane.mode, mode) {
+        (Mode::Newest, Mode::Each) => {
+            lane.mode = mode;
+            lane.entries.clear();
+            if let Some(open) = lane.open {
+                let mut row = delivery_row(tx, open.delivery)?;
+                row.turn = next_turn(tx, lane, open.due_ms);
+                let place = place(key, row.turn, open.delivery);
+                tx.stage.put(Tree::Line, &place, Vec::new());
+                tx.stage
+                    .put_row(Tree::Delivery, &tree::delivery(open.delivery), &row);
+            }
+            Ok(true)
+        }
+        // What stands in the line is promised: it goes first.
+        (Mode::Each, Mode::Newest) if lane.open.is_none() => {
+            lane.mode = mode;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Something that an event says now.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    brings: Option<(OutcomeId, OutcomeKind)>,
+    fingerprint: u64,
+    due_ms: u64,
+}
+
+impl Wanted {
+    fn of(tx: &Tx<'_>, entry: &Entry) -> Self {
+        match entry {
+            Entry::Outcome(revision) => Self {
+                brings: Some((revision.outcome, revision.kind)),
+                fingerprint: revision.fingerprint,
+                due_ms: due_after(tx.now, revision.not_before),
+            },
+            Entry::Withdrawal(withdrawal) => Self {
+                brings: None,
+                fingerprint: fingerprint(withdrawal),
+                due_ms: tx.now_ms(),
+            },
+        }
+    }
+
+    /// Whether `row` brings just this.
+    fn is_told_by(&self, row: &DeliveryRow) -> bool {
+        (self.fingerprint, self.brings.is_some()) == (row.fingerprint, row.outcome.is_some())
+    }
+}
+
+/// Hash of what is taken back.
+fn fingerprint(withdrawal: &Withdrawal) -> u64 {
+    let mut bytes = Vec::new();
+    put_entry(&mut bytes, &Entry::Withdrawal(withdrawal.clone()));
+    let digest = Sha256::digest(bytes);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(first).max(1)
+}
+
+/// Lets the lane have what the event says now instead of what it said before, with `known` deliveries. Answers
+/// whether the lane's row changed.
+pub(super) fn revise(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    said: &[Entry],
+    known: u16,
+    reviser: &mut Reviser<'_>,
+) -> Result<bool> {
+    if let Some((_, can_clear)) = reviser.rules {
+        lane.can_clear = can_clear;
+    }
+    let mut wanted: Vec<Wanted> = said.iter().map(|entry| Wanted::of(tx, entry)).collect();
+    let gone = match_told(tx, key, reviser.event, known, &mut wanted)?;
+    if gone.is_empty() && wanted.is_empty() {
+        return Ok(false);
+    }
+    let replaced = wanted.iter().filter(|one| one.brings.is_some()).count();
+    let mut known_to_target = 0;
+    for id in gone {
+        known_to_target += usize::from(take_back(tx, key, lane, id, replaced > 0)?);
+    }
+    for one in wanted {
+        tell(tx, key, lane, one, reviser)?;
+    }
+    if known_to_target > replaced {
+        // Nothing that the event says stands behind it: another settlement must not compare it.
+        let one = Wanted {
+            brings: None,
+            fingerprint: 0,
+            due_ms: tx.now_ms(),
+        };
+        tell(tx, key, lane, one, reviser)?;
+    }
+    line_up(tx, key, lane)?;
+    Ok(true)
+}
+
+/// Takes from `wanted` what the event told this lane already. Answers the deliveries of what it no longer says.
+fn match_told(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    event: EventId,
+    known: u16,
+    wanted: &mut Vec<Wanted>,
+) -> Result<Vec<DeliveryId>> {
+    let mut gone = Vec::new();
+    for ordinal in 0..known {
+        let id = DeliveryId { event, ordinal };
+        let delivery_key = tree::delivery(id);
+        let row: Option<DeliveryRow> = tx.stage.row(Tree::Delivery, &delivery_key)?;
+        let Some(mut row) = row.filter(|row| {
+            row.lane == *key && row.fingerprint != 0 && row.state != DeliveryState::Superseded
+        }) else {
+            continue;
+        };
+        let Some(found) = wanted.iter().position(|one| one.is_told_by(&row)) else {
+            gone.push(id);
+            continue;
+        };
+        let brings = wanted.remove(found).brings;
+        // The same may have another number among the event's outcomes now.
+        if row.outcome != brings {
+            row.outcome = brings;
+            tx.stage.put_row(Tree::Delivery, &delivery_key, &row);
+        }
+    }
+    Ok(gone)
+}
+
+/// The event no longer says what this delivery brings. Answers whether the target may know it.
+fn take_back(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    id: DeliveryId,
+    replaced: bool,
+) -> Result<bool> {
+    let mut row = delivery_row(tx, id)?;
+    let mut known = row.state == DeliveryState::Delivered || !row.tried.is_empty();
+    if row.state.is_open() {
+        let open = lane.open.filter(|open| open.delivery == id);
+        if open.is_some() {
+            known |= row.run != tx.state.run || tx.leases.was_handed_out(id);
+            known |= !keep_from_claims(tx, key, lane);
+        }
+        leave(tx, key, lane, id, row.turn);
+        let (state, reason) = if replaced {
+            let reason = "its event was processed again, with another result";
+            (DeliveryState::Superseded, reason)
+        } else {
+            (DeliveryState::Cancelled, "retracted before it was sent")
+        };
+        row.state = state;
+        row.reason = reason.to_owned();
+        row.changed_at = tx.now;
+        row.turn = 0;
+    }
+    row.fingerprint = 0;
+    tx.stage.put_row(Tree::Delivery, &tree::delivery(id), &row);
+    Ok(known && row.outcome.is_some())
+}
+
+/// Opens a delivery at its place in the line, or notes why there is none.
+fn tell(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    wanted: Wanted,
+    reviser: &mut Reviser<'_>,
+) -> Result<()> {
+    let clears = wanted.brings.is_none();
+    let (state, reason) = match (clears, lane.can_clear) {
+        (false, _) => (DeliveryState::Pending, ""),
+        (true, true) => (DeliveryState::Pending, "what was told no longer holds"),
+        (true, false) => (
+            DeliveryState::Cancelled,
+            "what was told no longer holds, and the destination cannot be told so",
+        ),
+    };
+    let turn = match state {
+        DeliveryState::Pending => next_turn(tx, lane, wanted.due_ms),
+        _ => 0,
+    };
+    let note = Note {
+        brings: wanted.brings,
+        fingerprint: wanted.fingerprint,
+        state,
+        reason: reason.to_owned(),
+        due_ms: wanted.due_ms,
+        turn,
+    };
+    let id = write_note(tx, key, lane, note, reviser)?;
+    if state.is_open() {
+        tx.stage.put(Tree::Line, &place(key, turn, id), Vec::new());
+        tx.count(&lane.destination, 1, 0);
+    }
+    Ok(())
+}
+
+/// A delivery that was given up joins the line again, at its end.
+pub(super) fn join_again(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    id: DeliveryId,
+    row: &mut DeliveryRow,
+) -> Result<()> {
+    row.turn = next_turn(tx, lane, row.due_ms);
+    // The line looks at the rows of its deliveries.
+    tx.stage.put_row(Tree::Delivery, &tree::delivery(id), row);
+    tx.stage
+        .put(Tree::Line, &place(key, row.turn, id), Vec::new());
+    tx.count(&lane.destination, 1, 0);
+    line_up(tx, key, lane)
+}
+
+/// The turn of a delivery that is due then.
+fn next_turn(tx: &Tx<'_>, lane: &mut LaneRow, due_ms: u64) -> u64 {
+    if due_ms > tx.now_ms() {
+        return due_ms.saturating_mul(1000);
+    }
+    let now = u64::try_from(tx.now.as_microsecond()).unwrap_or(0);
+    lane.last_turn = now.max(lane.last_turn.saturating_add(1));
+    lane.last_turn
+}
+
+/// A delivery leaves the line. Whoever calls this calls [`line_up`] next.
+fn leave(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow, id: DeliveryId, turn: u64) {
+    tx.stage.delete(Tree::Line, &place(key, turn, id));
+    tx.count(&lane.destination, -1, 0);
+    if let Some(open) = lane.open.filter(|open| open.delivery == id) {
+        let due = tree::due(&lane.destination, open.due_ms, key);
+        tx.stage.delete(Tree::Due, &due);
+        lane.open = None;
+    }
+}
+
+/// The first of the line is done, however it ended; the next one follows.
+pub(super) fn advance(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    id: DeliveryId,
+    row: &mut DeliveryRow,
+) -> Result<()> {
+    leave(tx, key, lane, id, row.turn);
+    row.turn = 0;
+    line_up(tx, key, lane)
+}
+
+/// Lets the lane wait for the first of its line.
+fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
+    let mut end = key.to_vec();
+    end.extend_from_slice(&[0xff; 19]);
+    let first = tx.stage.range(Tree::Line, key, &end).next().transpose()?;
+    let Some((place, _)) = first else {
+        return Ok(());
+    };
+    let (_, _, delivery) = place_of(&place)?;
+    if let Some(open) = lane.open {
+        // One that waits for its moment is overtaken, unless it is being sent.
+        if open.delivery == delivery || !keep_from_claims(tx, key, lane) {
+            return Ok(());
+        }
+        let due = tree::due(&lane.destination, open.due_ms, key);
+        tx.stage.delete(Tree::Due, &due);
+    }
+    let due_ms = delivery_row(tx, delivery)?.due_ms;
+    lane.open = Some(Open { delivery, due_ms });
+    let due = tree::due(&lane.destination, due_ms, key);
+    tx.stage.put(Tree::Due, &due, Vec::new());
+    tx.effects.due.push((lane.destination.clone(), due_ms));
+    Ok(())
+}
+
+/// From here on no worker may take what the lane waits for. `false` when one has it already.
+fn keep_from_claims(tx: &mut Tx<'_>, key: &Hash16, lane: &LaneRow) -> bool {
+    let blocked = (lane.destination.clone(), *key);
+    if tx.leases.block(*key) {
+        tx.effects.blocked.push(blocked);
+        return true;
+    }
+    // An earlier request of this commit keeps it.
+    tx.leases.is_with_committer(key)
+}
+
+/// Why sending a delivery again would bring what nobody says any more, if so.
+pub(super) fn why_pointless(tx: &Tx<'_>, row: &DeliveryRow) -> Result<Option<String>> {
+    let Some((outcome, _)) = row.outcome else {
+        return Ok(None);
+    };
+    if row.fingerprint == 0 {
+        return Ok(Some(
+            "its event was processed again, with another result".to_owned(),
+        ));
+    }
+    let key = tree::event(outcome.event);
+    let there = tx.stage.contains(Tree::Event, &key)?;
+    Ok((!there).then(|| "its outcome is past retention".to_owned()))
+}
+
+fn delivery_row(tx: &Tx<'_>, id: DeliveryId) -> Result<DeliveryRow> {
+    tx.stage
+        .row(Tree::Delivery, &tree::delivery(id))?
+        .ok_or_else(|| QueueError::Storage(format!("{id} is in a line, but not there").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn places_sort_by_lane_then_turn_then_delivery(
+            a: ([u8; 16], u64, (u64, u16)), b: ([u8; 16], u64, (u64, u16)),
+        ) {
+            let id = |(event, ordinal)| DeliveryId { event: EventId(event), ordinal };
+            let key = |(lane, turn, of)| place(&lane, turn, id(of));
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+            prop_assert_eq!(place_of(&key(a)), Ok((a.0, a.1, id(a.2))));
+        }
+
+        #[test]
+        fn any_bytes_as_key_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = place_of(&bytes);
+        }
+    }
+}
