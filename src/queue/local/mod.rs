@@ -44,6 +44,7 @@
 mod accept;
 pub mod baseline;
 pub mod bench;
+pub mod bench_registry;
 mod blob;
 mod carry;
 mod codec;
