@@ -1,10 +1,17 @@
 //! `[destinations.NAME]`: an outbound use of a connector.
 
-use super::Delivery;
-use super::read;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::route::Names;
 use super::section::Section;
 use super::source::CONNECTOR_HELP;
-use crate::model::{ConnectorName, DestinationName, Precedence, Settings};
+use super::wrong::Wrong;
+use super::{Delivery, correlation, read};
+use crate::model::{
+    ConnectorName, Correlation, Deliver, DestinationName, Mode, Precedence, Settings,
+};
 
 /// An outbound use of a connector.
 #[derive(Debug, Clone)]
@@ -15,6 +22,12 @@ pub struct Destination {
     pub connector: ConnectorName,
     /// Which outcome of a call is its truth. Default: final outcomes outrank open ones.
     pub precedence: Precedence,
+    /// Which revisions are sent to it. Default: as its connector says.
+    pub mode: Option<Mode>,
+    /// When inferred outcomes are sent to it. Default: at once.
+    pub deliver: Deliver,
+    /// How the calls of its outcomes are found.
+    pub correlation: Correlation,
     /// Whether outcomes are sent to it. Default: yes.
     pub enabled: bool,
     /// How outcomes are sent: the general options with this destination's own over them.
@@ -30,6 +43,9 @@ impl Destination {
             name,
             connector,
             precedence: Precedence::default(),
+            mode: None,
+            deliver: Deliver::default(),
+            correlation: Correlation::default(),
             enabled: true,
             delivery,
             settings: Settings::default(),
@@ -38,9 +54,17 @@ impl Destination {
 }
 
 /// The options that every destination has, whatever its connector asks for.
-pub(super) const OPTIONS: [&str; 14] = [
+pub(super) const OPTIONS: [&str; 22] = [
     "connector",
     "precedence",
+    "mode",
+    "deliver",
+    "final_after",
+    "match",
+    "touch",
+    "look_back",
+    "wait",
+    "calls",
     "enabled",
     "concurrency",
     "timeout",
@@ -61,16 +85,47 @@ impl Destination {
         name: DestinationName,
         mut section: Section<'_, '_>,
         general: &Delivery,
+        names: &Names,
     ) -> Option<Self> {
         let connector = section.required("connector", CONNECTOR_HELP, read::parsed);
         let precedence = section.get("precedence", read::precedence);
+        let mode = section.get("mode", read::choice("mode", &Mode::ALL, Mode::as_str));
+        let deliver = read_deliver(&mut section);
+        let correlation = correlation::read(&mut section, names);
         let enabled = section.get("enabled", read::flag);
         let delivery = Delivery::read(&mut section, general);
         Some(Self {
             precedence: precedence.unwrap_or_default(),
+            mode,
+            deliver,
+            correlation,
             enabled: enabled.unwrap_or(true),
             settings: section.into_settings(),
             ..Self::new(name, connector?, delivery)
         })
+    }
+}
+
+fn read_deliver(section: &mut Section<'_, '_>) -> Deliver {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let is_final = section.get(
+        "deliver",
+        read::choice("way to deliver", &[false, true], |is_final| {
+            if is_final { "final" } else { "current" }
+        }),
+    );
+    let after = section.get("final_after", read::duration(Duration::ZERO..=DAY * 366));
+    match (is_final, after) {
+        (Some(true), after) => Deliver::Final(
+            after
+                .and_then(|after| SignedDuration::try_from(after).ok())
+                .unwrap_or(Deliver::FINAL_AFTER),
+        ),
+        (Some(false) | None, Some(_)) => {
+            let wrong = Wrong::new("inferred outcomes are not held back here");
+            section.wrong("final_after", wrong.help("add `deliver = \"final\"`"));
+            Deliver::Current
+        }
+        (Some(false) | None, None) => Deliver::Current,
     }
 }

@@ -189,7 +189,7 @@ fn read_sections(
     });
     let general = config.delivery.clone();
     config.destinations = entries(findings, destinations, "destination", |name, section| {
-        Destination::read(name, section, &general)
+        Destination::read(name, section, &general, &names)
     });
     config.add_outcome_store();
     config.routes = route::read(findings, routes.1, &names, config.store.enabled);

@@ -17,6 +17,7 @@
 
 mod admin;
 mod advice;
+mod correlation;
 mod delivery;
 mod destination;
 mod document;
@@ -59,6 +60,7 @@ pub use log::Log;
 pub use route::Route;
 pub use server::Server;
 pub use size::ByteSize;
+pub(crate) use source::GRACE;
 pub use source::{Source, Verification};
 pub use storage::Storage;
 pub use store::Store;

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::ByteSize;
 use super::wrong::Wrong;
+use crate::diagnostic::did_you_mean;
 use crate::model::{Precedence, Secret};
 
 /// What a reader gives.
@@ -210,6 +211,48 @@ pub(super) fn precedence(value: &Value) -> Read<Precedence> {
         other => Err(Wrong::new(format!("`{other}` is not a precedence"))
             .help("use \"final_first\" or \"newest\"")),
     }
+}
+
+/// One of `all`, by its word.
+pub(super) fn choice<T: Copy>(
+    what: &str,
+    all: &[T],
+    word: impl Fn(T) -> &'static str,
+) -> impl Fn(&Value) -> Read<T> {
+    move |value| chosen(&text(value)?, what, all, &word)
+}
+
+/// Several of `all`, by their words.
+pub(super) fn choices<T: Copy>(
+    what: &str,
+    all: &[T],
+    word: impl Fn(T) -> &'static str,
+) -> impl Fn(&Value) -> Read<Vec<T>> {
+    move |value| {
+        let written = texts(value)?;
+        let chosen = written.iter().map(|text| chosen(text, what, all, &word));
+        chosen.collect()
+    }
+}
+
+fn chosen<T: Copy>(
+    written: &str,
+    what: &str,
+    all: &[T],
+    word: &impl Fn(T) -> &'static str,
+) -> Read<T> {
+    let words = || all.iter().map(|item| word(*item));
+    all.iter()
+        .copied()
+        .find(|item| word(*item) == written)
+        .ok_or_else(|| {
+            let shown: String = written.chars().take(40).collect();
+            let help = match did_you_mean(written, words()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("use one of {}", words().collect::<Vec<_>>().join(", ")),
+            };
+            Wrong::new(format!("`{shown}` is not a {what}")).help(help)
+        })
 }
 
 /// The admin token: long enough that it cannot be guessed.

@@ -40,6 +40,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// The names of sources.
+    pub(super) fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
     /// The names in the merged layers.
     pub(super) fn of(merged: &Map<String, Value>) -> Self {
         let names = |key| match merged.get(key).map(|value| &value.kind) {
@@ -96,7 +101,15 @@ fn one(mut section: Section<'_, '_>, sources: &[String], destinations: &[String]
                 "name the destinations that it leads to",
                 some_texts,
             )
-            .map(|written| look_up(&mut section, "destinations", written, destinations))
+            .map(|written| {
+                look_up(
+                    &mut section,
+                    "destinations",
+                    "destination",
+                    written,
+                    destinations,
+                )
+            })
             .unwrap_or_default(),
     };
     section.finish();
@@ -117,13 +130,14 @@ fn pick<T: FromStr + Ord>(
     known: &[String],
 ) -> BTreeSet<T> {
     let written = section.get(key, read::texts).unwrap_or_default();
-    look_up(section, key, written, known)
+    look_up(section, key, key.trim_end_matches('s'), written, known)
 }
 
 /// The names that are `known`; each other one is a mistake.
-fn look_up<T: FromStr + Ord>(
+pub(super) fn look_up<T: FromStr + Ord>(
     section: &mut Section<'_, '_>,
     key: &str,
+    what: &str,
     written: Vec<String>,
     known: &[String],
 ) -> BTreeSet<T> {
@@ -133,7 +147,6 @@ fn look_up<T: FromStr + Ord>(
             found.extend(name.parse().ok());
             continue;
         }
-        let what = key.trim_end_matches('s');
         let help = match (did_you_mean(&name, known.iter().map(String::as_str)), known) {
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, []) => format!("no {what} is configured"),

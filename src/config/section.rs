@@ -153,6 +153,13 @@ impl<'r, 'a> Section<'r, 'a> {
         self.mistake(&path, &Layer::File, wrong);
     }
 
+    /// Notes a mistake in the table's own name.
+    pub(super) fn wrong_name(&mut self, wrong: Wrong) {
+        let place = self.findings.file.key_place(&self.path);
+        self.findings
+            .note(Severity::Error, place, self.context.as_deref(), wrong);
+    }
+
     /// Says that every key that was not taken is unknown.
     pub(super) fn finish(mut self) {
         let mut unknown: Vec<String> = self.entries.keys().cloned().collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use config::Value;
 use iso_currency::Currency;
+use jiff::SignedDuration;
 use phonenumber::country::Id as Region;
 use url::Url;
 
@@ -33,6 +34,10 @@ pub struct Source {
     pub mapping: Option<PathBuf>,
     /// How long repeats are recognised. Default: as the connector says.
     pub dedupe_window: Option<Duration>,
+    /// How long after an appointment's end it counts as attended when nobody said otherwise. Default 2 hours.
+    pub grace: SignedDuration,
+    /// Whether appointments count as attended when nobody said otherwise. Default: yes.
+    pub infer_shown: bool,
     /// What the connector asks for.
     pub settings: Settings,
 }
@@ -48,7 +53,7 @@ pub enum Verification {
 }
 
 /// The options that every source has, whatever its connector asks for.
-pub(super) const OPTIONS: [&str; 7] = [
+pub(super) const OPTIONS: [&str; 9] = [
     "connector",
     "public_url",
     "region",
@@ -56,12 +61,23 @@ pub(super) const OPTIONS: [&str; 7] = [
     "verification",
     "mapping",
     "dedupe_window",
+    "grace",
+    "infer_shown",
 ];
+
+/// How long after an appointment's end it counts as attended, where the source does not say.
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_hours(2);
 
 impl Source {
     /// Reads the source `name`; `None` when it has no usable connector.
     pub(super) fn read(name: SourceName, mut section: Section<'_, '_>, dir: &Path) -> Option<Self> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        if name.as_str() == SourceName::ADMIN {
+            section.wrong_name(
+                Wrong::new("no source can be called `admin`: corrections by hand and imports have that name")
+                    .help("choose another name; it is part of the source's URL"),
+            );
+        }
         let connector = section.required("connector", CONNECTOR_HELP, read::parsed);
         let source = Self {
             public_url: section.optional("public_url", read::public_url),
@@ -77,6 +93,11 @@ impl Source {
                 "dedupe_window",
                 read::duration(Duration::from_secs(1)..=DAY * 366),
             ),
+            grace: section
+                .get("grace", read::duration(Duration::ZERO..=DAY * 31))
+                .and_then(|grace| SignedDuration::try_from(grace).ok())
+                .unwrap_or(GRACE),
+            infer_shown: section.get("infer_shown", read::flag).unwrap_or(true),
             settings: Settings::default(),
             connector: connector?,
             name,

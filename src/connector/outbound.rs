@@ -18,7 +18,7 @@ use super::reader::{Log, Reader};
 use super::response::ResponseRule;
 use crate::diagnostic::Diagnostic;
 use crate::mapping::{Conditions, Scope, Template};
-use crate::model::{DeliveryId, Outcome, Secret, Settings, VerdictKind, parse_amount};
+use crate::model::{DeliveryId, Mode, Outcome, Secret, Settings, VerdictKind, parse_amount};
 use crate::queue::StoredOutcome;
 
 /// What addresses may be made of.
@@ -40,6 +40,8 @@ pub struct Target {
     pub name: String,
     /// The address itself; with the destination it identifies the lane.
     pub address: String,
+    /// A better address may become known later: this one holds until then.
+    pub provisional: bool,
 }
 
 /// What a request is rendered from.
@@ -135,6 +137,7 @@ impl std::fmt::Debug for Outbound {
 /// `[outbound]` as read.
 pub(super) struct Rules {
     pub(super) transport: Transport,
+    mode: Mode,
     can_clear: bool,
     targets: Vec<TargetRule>,
     request: Option<RequestTemplate>,
@@ -185,6 +188,11 @@ impl Outbound {
         self.rules.transport
     }
 
+    /// Which revisions are delivered there, unless a destination says otherwise.
+    pub fn mode(&self) -> Mode {
+        self.rules.mode
+    }
+
     /// Whether the destination can be told that nothing holds any more.
     pub fn can_clear(&self) -> bool {
         self.rules.can_clear
@@ -202,6 +210,7 @@ impl Outbound {
             name,
             when,
             address,
+            provisional,
         } in &self.rules.targets
         {
             if when.as_ref().is_some_and(|when| !when.hold(&scope)) {
@@ -214,7 +223,11 @@ impl Outbound {
                 }
                 Ok(address) => {
                     let name = name.clone();
-                    return Ok(Target { name, address });
+                    return Ok(Target {
+                        name,
+                        address,
+                        provisional: *provisional,
+                    });
                 }
                 Err(missing) => lacking.push(format!("{name} needs {}", missing.join(" and "))),
             }
@@ -332,8 +345,9 @@ impl Rules {
         let transport = reader
             .choice("transport", &transports)
             .unwrap_or(Transport::Http);
-        let modes = [("newest", ())];
-        reader.choice("mode", &modes);
+        let mode = reader
+            .choice("mode", &Mode::ALL.map(|mode| (mode.as_str(), mode)))
+            .unwrap_or_default();
         let targets: Vec<_> = reader
             .children("target")
             .into_iter()
@@ -365,6 +379,7 @@ impl Rules {
         reader.finish();
         Some(Self {
             transport,
+            mode,
             can_clear: can_clear.unwrap_or(clear.is_some()),
             targets,
             request,
@@ -380,6 +395,7 @@ struct TargetRule {
     /// Outcomes that it is for; `None`: any.
     when: Option<Conditions>,
     address: Template,
+    provisional: bool,
 }
 
 fn read_target(reader: Reader<'_>) -> Option<TargetRule> {
@@ -389,6 +405,7 @@ fn read_target(reader: Reader<'_>) -> Option<TargetRule> {
     }
     let address = reader.template("address", &TARGET_ROOTS);
     let when = reader.conditions("when", &TARGET_ROOTS);
+    let provisional = reader.flag("provisional");
     let when_broken = reader.has("when") && when.is_none();
     reader.finish();
     if when_broken {
@@ -398,6 +415,7 @@ fn read_target(reader: Reader<'_>) -> Option<TargetRule> {
         name: name?.value,
         when,
         address: address?,
+        provisional: provisional.unwrap_or(false),
     })
 }
 

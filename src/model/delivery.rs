@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 /// Where a delivery stands.
@@ -107,6 +108,35 @@ pub enum Mode {
     Newest,
     /// Every revision, in the order of arrival. For destinations that note each event.
     Each,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Newest, Self::Each];
+
+    /// The word used in configuration and connectors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Each => "each",
+        }
+    }
+}
+
+/// When an outcome that nobody has reported yet is delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Deliver {
+    /// At once; a report that contradicts it takes it back.
+    #[default]
+    Current,
+    /// Not before this long after it arose, for destinations that cannot be corrected. Reported outcomes
+    /// are delivered at once.
+    Final(SignedDuration),
+}
+
+impl Deliver {
+    /// How long an inferred outcome is held back where `final_after` does not say.
+    pub const FINAL_AFTER: SignedDuration = SignedDuration::from_hours(24);
 }
 
 /// What an answer, or the lack of one, means for a delivery.

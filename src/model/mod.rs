@@ -4,6 +4,7 @@
 //! rule derives from it, an *outcome* is the business fact about a call, a *delivery* is the duty to
 //! bring one outcome to one *target* of one *destination*, and an *attempt* is one try at it.
 
+mod correlation;
 mod delivery;
 mod disposition;
 mod fact;
@@ -17,7 +18,8 @@ mod secret;
 mod settings;
 mod subject;
 
-pub use delivery::{DeliveryState, Mode, Precedence, VerdictKind};
+pub use correlation::{Correlation, Matcher, Touch};
+pub use delivery::{Deliver, DeliveryState, Mode, Precedence, VerdictKind};
 pub use disposition::Disposition;
 pub use fact::{AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Retraction};
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};

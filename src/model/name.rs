@@ -89,6 +89,11 @@ names! {
     DestinationName
 }
 
+impl SourceName {
+    /// The name of the source that corrections by hand and imports come from. No configured source may have it.
+    pub const ADMIN: &str = "admin";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

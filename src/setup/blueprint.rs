@@ -1,6 +1,6 @@
 //! Loading everything that `serve` would load, and reporting every mistake in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions};
 use crate::delivery::{DestinationOptions, RetryPolicy};
 use crate::diagnostic::{Diagnostic, add_findings, did_you_mean};
 use crate::metrics;
-use crate::model::{ConnectorName, DestinationName, Place, SourceName};
+use crate::model::{ConnectorName, Correlation, DestinationName, Place, SourceName};
 
 /// Everything a running bridge is made from.
 #[derive(Debug)]
@@ -122,7 +122,9 @@ impl Blueprint {
         }
         let mut destinations = BTreeMap::new();
         for destination in config.destinations.values().filter(|d| d.enabled) {
-            if let Some(made) = make_destination(destination, &catalogue, file, &mut findings) {
+            if let Some(made) =
+                make_destination(&config, destination, &catalogue, file, &mut findings)
+            {
                 destinations.insert(destination.name.clone(), Arc::new(made));
             }
         }
@@ -186,17 +188,21 @@ fn make_source(
         // A general option, but rules ask for it where the vendor names no currency.
         known.insert("currency".to_owned(), currency.code().into());
     }
-    Some(Source::new(
+    let mut made = Source::new(
         source.name.clone(),
         Arc::clone(connector),
         inbound,
         source.region,
         settings,
         rules,
-    ))
+    );
+    made.grace = source.grace;
+    made.infer_shown = source.infer_shown;
+    Some(made)
 }
 
 fn make_destination(
+    config: &Config,
     destination: &config::Destination,
     catalogue: &Catalogue,
     file: &Path,
@@ -225,13 +231,32 @@ fn make_destination(
         return None;
     }
     let outbound = findings.take(Outbound::new(connector, &destination.settings))?;
+    let mode = destination.mode.unwrap_or_else(|| outbound.mode());
     Some(Destination {
         name: destination.name.clone(),
         connector: Arc::clone(connector),
         outbound: Arc::new(outbound),
         precedence: destination.precedence,
+        mode,
+        deliver: destination.deliver,
+        correlation: correlation(destination, config),
         options: options(&destination.delivery),
     })
+}
+
+/// Where a destination does not say whose call ids it knows, they are those of the sources with the same connector:
+/// the platform that takes the outcome also told of the call. Without such a source they may be any source's.
+fn correlation(destination: &config::Destination, config: &Config) -> Correlation {
+    let mut correlation = destination.correlation.clone();
+    if correlation.calls.is_none() {
+        let sources = config.sources.values();
+        let own: BTreeSet<_> = sources
+            .filter(|source| source.connector == destination.connector)
+            .map(|source| source.name.clone())
+            .collect();
+        correlation.calls = (!own.is_empty()).then_some(own);
+    }
+    correlation
 }
 
 fn find<'a>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::connector::{Connector, Outbound, Transport};
 use crate::delivery::{self, DestinationOptions, Means};
-use crate::model::{DestinationName, Precedence};
+use crate::model::{Correlation, Deliver, DestinationName, Mode, Precedence};
 use crate::store::Store;
 
 /// A configured destination.
@@ -18,6 +18,12 @@ pub struct Destination {
     pub outbound: Arc<Outbound>,
     /// Which rule of precedence holds there.
     pub precedence: Precedence,
+    /// Which revisions are delivered there.
+    pub mode: Mode,
+    /// When inferred outcomes are delivered there.
+    pub deliver: Deliver,
+    /// How the calls of its outcomes are found.
+    pub correlation: Correlation,
     /// How it is delivered to.
     pub options: DestinationOptions,
 }

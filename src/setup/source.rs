@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
+use crate::config;
 use crate::connector::{BodyKind, Connector, Inbound};
 use crate::diagnostic::Diagnostic;
 use crate::mapping::Ruleset;
@@ -26,6 +28,10 @@ pub struct Source {
     pub settings: Value,
     /// Counts what comes in and what becomes of it.
     pub metrics: SourceMetrics,
+    /// How long after an appointment's end it counts as attended when nobody said otherwise.
+    pub grace: SignedDuration,
+    /// Whether appointments count as attended when nobody said otherwise.
+    pub infer_shown: bool,
     rules: RwLock<Arc<Rules>>,
     /// A text of the rules' file that was refused, so that it is reported once.
     refused: Mutex<Option<String>>,
@@ -102,6 +108,8 @@ impl Source {
             region,
             settings,
             metrics,
+            grace: config::GRACE,
+            infer_shown: true,
             rules,
             refused: Mutex::default(),
         }
