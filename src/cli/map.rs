@@ -142,6 +142,9 @@ fn as_json(processed: &Processed, explain: bool) -> Value {
         "facts": processed.facts,
         "routing": story["routing"],
     });
+    if !story["withheld"].is_null() {
+        value["withheld"] = story["withheld"].clone();
+    }
     if explain {
         value["trace"] = story["rules"].clone();
     }
@@ -170,6 +173,13 @@ fn as_text(processed: &Processed, explain: bool) -> String {
         text.push_str(&format!(
             "  → {} {target}\n",
             Output::cell(&routed["destination"])
+        ));
+    }
+    for withheld in story["withheld"].as_array().into_iter().flatten() {
+        text.push_str(&format!(
+            "  · not to {}: {}\n",
+            Output::cell(&withheld["destination"]),
+            Output::cell(&withheld["why"])
         ));
     }
     text

@@ -22,6 +22,7 @@ pub(super) fn tell(story: &Value) -> String {
     rules(&mut text, &story["trace"]);
     outcomes(&mut text, story);
     routing(&mut text, &story["trace"]["routing"]);
+    withheld(&mut text, &story["trace"]["withheld"]);
     deliveries(&mut text, story, true);
     text
 }
@@ -113,7 +114,10 @@ fn routing(text: &mut String, routing: &Value) {
         match routed["target"].as_str() {
             Some(target) => say!(
                 text,
-                "route       {taken} {} to `{}`, addressed by {} as {target}",
+                "route{:<7}{taken} {} to `{}`, addressed by {} as {target}",
+                routed["route"]
+                    .as_u64()
+                    .map_or_else(String::new, |route| format!(" {route}")),
                 word(&routed["kind"]),
                 word(&routed["destination"]),
                 word(&routed["matcher"]),
@@ -126,6 +130,18 @@ fn routing(text: &mut String, routing: &Value) {
                 word(&routed["unresolved"]),
             ),
         }
+    }
+}
+
+fn withheld(text: &mut String, withheld: &Value) {
+    for one in items(withheld) {
+        say!(
+            text,
+            "route       {} does not go to `{}`: {}",
+            word(&one["kind"]),
+            word(&one["destination"]),
+            word(&one["why"]),
+        );
     }
 }
 

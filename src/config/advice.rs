@@ -50,7 +50,9 @@ fn warn_of_idle_destinations(config: &Config, findings: &mut Findings<'_>) {
         .collect();
     for destination in config.destinations.values() {
         let name = &destination.name;
-        let idle = !routed.is_empty() && !routed.contains(name) && name.as_str() != OUTCOME_STORE;
+        let idle = !routed.is_empty()
+            && !routed.contains(destination.group())
+            && name.as_str() != OUTCOME_STORE;
         if idle && destination.enabled {
             let wrong = Wrong::new("no route leads to it, so nothing is sent to it").help(format!(
                 "name it in a route, or set `enabled = false` in [destinations.{name}]"

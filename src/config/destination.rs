@@ -9,6 +9,7 @@ use super::section::Section;
 use super::source::CONNECTOR_HELP;
 use super::wrong::Wrong;
 use super::{Delivery, correlation, read};
+use crate::mapping::Conditions;
 use crate::model::{
     ConnectorName, Correlation, Deliver, DestinationName, Mode, Precedence, Settings,
 };
@@ -28,6 +29,10 @@ pub struct Destination {
     pub deliver: Deliver,
     /// How the calls of its outcomes are found.
     pub correlation: Correlation,
+    /// The destination that it is an action of. Default: it is one by itself.
+    pub action_of: Option<DestinationName>,
+    /// What else has to hold of an outcome, read as `outcome.…`. Empty: nothing.
+    pub when: Conditions,
     /// Whether outcomes are sent to it. Default: yes.
     pub enabled: bool,
     /// How outcomes are sent: the general options with this destination's own over them.
@@ -46,10 +51,19 @@ impl Destination {
             mode: None,
             deliver: Deliver::default(),
             correlation: Correlation::default(),
+            action_of: None,
+            when: Conditions::default(),
             enabled: true,
             delivery,
             settings: Settings::default(),
         }
+    }
+}
+
+impl Destination {
+    /// The name that routes know it by: its own, or that of the destination whose action it is.
+    pub fn group(&self) -> &DestinationName {
+        self.action_of.as_ref().unwrap_or(&self.name)
     }
 }
 

@@ -88,6 +88,11 @@ impl Document {
         self.spans.keys().map(String::as_str)
     }
 
+    /// Its text with secrets hidden; places fit.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// The file's name as the person knows it.
     pub(super) fn file(&self) -> &Path {
         &self.file

@@ -133,7 +133,7 @@ fn is_general(path: &str, defaults: &Document) -> bool {
     match (parts.next(), parts.next(), parts.next()) {
         (Some("sources"), _, Some(key)) => super::source::OPTIONS.contains(&key),
         (Some("destinations"), _, Some(key)) => super::destination::OPTIONS.contains(&key),
-        (Some("routes"), ..) => true,
+        (Some("routes" | "tables"), ..) => true,
         _ => defaults.place(path).is_some(),
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use config::{Map, Value, ValueKind};
 
 use super::advice;
+use super::condition::Written;
 use super::document::Document;
 use super::layer::{Layer, effective, merge};
 use super::overrides;
@@ -16,7 +17,7 @@ use super::section::{Findings, Section};
 use super::wrong::Wrong;
 use super::{
     Admin, Config, Delivery, Destination, Env, Examined, FILE_NAME, Loaded, Log, Server, Source,
-    Storage, Store,
+    Storage, Store, Table,
 };
 use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 
@@ -24,7 +25,7 @@ use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The tables at the top, in the order of the documentation.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "server",
     "admin",
     "storage",
@@ -32,6 +33,7 @@ const SECTIONS: [&str; 10] = [
     "log",
     "connectors",
     "store",
+    "tables",
     "sources",
     "destinations",
     "routes",
@@ -44,12 +46,14 @@ pub(super) fn examine(location: &Path, env: &Env) -> Result<Examined, Vec<Diagno
     if document.tree.is_empty() && !mistakes.is_empty() {
         return Err(mistakes);
     }
-    read_layers(&document, mistakes, env, &dir)
+    let written = Written::parse(&text, env, &dir);
+    read_layers(&document, &written, mistakes, env, &dir)
 }
 
 /// The configuration of the compiled-in defaults and `document`, with `mistakes` found before.
-fn read_layers(
-    document: &Document,
+fn read_layers<'a>(
+    document: &'a Document,
+    written: &'a Written<'a>,
     mistakes: Vec<Diagnostic>,
     env: &Env,
     dir: &Path,
@@ -58,6 +62,7 @@ fn read_layers(
     let overrides = overrides::read(env, document, &defaults, dir);
     let mut findings = Findings {
         file: document,
+        written,
         defaults: &defaults,
         mistakes,
         warnings: overrides.warnings,
@@ -168,6 +173,7 @@ fn read_sections(
         log,
         connectors,
         store,
+        tables,
         sources,
         destinations,
         routes,
@@ -180,10 +186,14 @@ fn read_sections(
         log: Log::read(Section::new(findings, log)),
         connectors_dir: connectors_dir(Section::new(findings, connectors), dir),
         store: Store::read(Section::new(findings, store)),
+        tables: BTreeMap::new(),
         sources: BTreeMap::new(),
         destinations: BTreeMap::new(),
         routes: Vec::new(),
     };
+    config.tables = entries(findings, tables, "table", |_, section| {
+        Table::read(section, dir)
+    });
     config.sources = entries(findings, sources, "source", |name, section| {
         Source::read(name, section, dir)
     });
@@ -270,11 +280,15 @@ where
     tables.into_iter().filter_map(&mut read_one).collect()
 }
 
-/// The configuration file and the mapping files that belong to its sources.
+/// The configuration file, the mapping files that belong to its sources, and the files of its tables.
 fn files(config: &Config, file: &Path) -> Vec<PathBuf> {
     let mappings = config
         .sources
         .values()
         .filter_map(|source| source.mapping.clone());
-    std::iter::once(file.to_owned()).chain(mappings).collect()
+    let tables = config.tables.values().filter_map(|table| table.rows.file());
+    std::iter::once(file.to_owned())
+        .chain(mappings)
+        .chain(tables.map(Path::to_owned))
+        .collect()
 }

@@ -17,6 +17,7 @@
 
 mod admin;
 mod advice;
+mod condition;
 mod correlation;
 mod delivery;
 mod destination;
@@ -35,6 +36,7 @@ mod size;
 mod source;
 mod storage;
 mod store;
+mod table;
 mod veil;
 mod wrong;
 
@@ -49,7 +51,7 @@ use url::Url;
 use crate::diagnostic::Diagnostic;
 #[cfg(doc)]
 use crate::model::Settings;
-use crate::model::{ConnectorName, DestinationName, OutcomeKind, SourceName};
+use crate::model::{ConnectorName, DestinationName, OutcomeKind, SourceName, TableName};
 
 pub use admin::Admin;
 pub use delivery::Delivery;
@@ -64,6 +66,7 @@ pub(crate) use source::GRACE;
 pub use source::{Source, Verification};
 pub use storage::Storage;
 pub use store::Store;
+pub use table::{Rows, Table};
 
 /// The name of the built-in destination and of its connector.
 pub const OUTCOME_STORE: &str = "outcome-store";
@@ -88,6 +91,8 @@ pub struct Config {
     pub connectors_dir: Option<PathBuf>,
     /// The built-in outcome store.
     pub store: Store,
+    /// Look-up tables for the rules of every source.
+    pub tables: BTreeMap<TableName, Table>,
     /// Inbound uses of connectors.
     pub sources: BTreeMap<SourceName, Source>,
     /// Outbound uses of connectors, the built-in store among them unless it is turned off.
@@ -103,7 +108,7 @@ pub struct Loaded {
     pub config: Config,
     /// What somebody should look at, though nothing stops for it.
     pub warnings: Vec<Diagnostic>,
-    /// The configuration file and the mapping files that belong to its sources.
+    /// The configuration file, the mapping files that belong to its sources, and the files of its tables.
     pub files: Vec<PathBuf>,
     /// Every value in effect with the layer that it came from; secrets only as set or not set.
     pub effective: Vec<Effective>,
@@ -130,6 +135,7 @@ impl Default for Config {
             log: Log::default(),
             connectors_dir: None,
             store: Store::default(),
+            tables: BTreeMap::new(),
             sources: BTreeMap::new(),
             destinations: BTreeMap::new(),
             routes: Vec::new(),
@@ -178,20 +184,22 @@ impl Config {
             .unwrap_or_else(|| self.storage.dir.join("outcomes.sqlite"))
     }
 
-    /// The destinations that an outcome goes to, in order of their names. The built-in store gets
+    /// The destinations that an outcome may go to, in order of their names; conditions of routes are not asked. The built-in store gets
     /// every outcome, whatever the routes say; destinations that are switched off get none.
     pub fn destinations_for(&self, source: &SourceName, kind: OutcomeKind) -> Vec<&Destination> {
-        let routed = |name: &DestinationName| {
+        let routed = |name: &DestinationName, group: &DestinationName| {
             self.routes.is_empty()
                 || name.as_str() == OUTCOME_STORE
                 || self
                     .routes
                     .iter()
-                    .any(|route| route.takes(source, kind) && route.destinations.contains(name))
+                    .any(|route| route.takes(source, kind) && route.destinations.contains(group))
         };
         self.destinations
             .values()
-            .filter(|destination| destination.enabled && routed(&destination.name))
+            .filter(|destination| {
+                destination.enabled && routed(&destination.name, destination.group())
+            })
             .collect()
     }
 

@@ -6,28 +6,33 @@ use std::str::FromStr;
 use config::{Map, Value, ValueKind};
 
 use super::OUTCOME_STORE;
+use super::condition;
 use super::read::{self, Read};
 use super::section::{Findings, Section};
 use super::wrong::Wrong;
 use crate::diagnostic::{Severity, did_you_mean};
-
+use crate::mapping::Conditions;
 use crate::model::{DestinationName, OutcomeKind, SourceName};
 
 /// One route. An outcome goes to the destinations of every route that takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// The sources whose outcomes it takes. Empty: all.
     pub sources: BTreeSet<SourceName>,
     /// The outcomes it takes. Empty: all.
     pub outcomes: BTreeSet<OutcomeKind>,
+    /// What else has to hold of an outcome, read as `outcome.…`. Empty: nothing.
+    pub when: Conditions,
     /// Where they go. Required.
     pub destinations: BTreeSet<DestinationName>,
 }
 
 impl Route {
-    /// Whether it takes an outcome of `kind` from `source`.
+    /// Whether it takes an outcome of `kind` from `source` if its conditions hold. Corrections by hand reach every
+    /// route that may have led the outcome that they correct, whatever its sources.
     pub fn takes(&self, source: &SourceName, kind: OutcomeKind) -> bool {
-        (self.sources.is_empty() || self.sources.contains(source))
+        let any_source = self.sources.is_empty() || source.as_str() == SourceName::ADMIN;
+        (any_source || self.sources.contains(source))
             && (self.outcomes.is_empty() || self.outcomes.contains(&kind))
     }
 }
@@ -95,6 +100,7 @@ fn one(mut section: Section<'_, '_>, sources: &[String], destinations: &[String]
     let route = Route {
         sources: pick(&mut section, "sources", sources),
         outcomes: pick(&mut section, "outcomes", &kinds),
+        when: condition::read(&mut section),
         destinations: section
             .required(
                 "destinations",

@@ -1,9 +1,10 @@
 //! One table of the merged layers, read key by key; whatever is wrong is noted with its place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Map, Value, ValueKind};
 
+use super::condition::Written;
 use super::document::{Document, join};
 use super::layer::Layer;
 use super::overrides::ENVIRONMENT;
@@ -13,10 +14,11 @@ use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::model::{Place, Setting, Settings};
 
 /// What was found so far.
-#[derive(Debug)]
 pub(super) struct Findings<'a> {
     /// The configuration file.
     pub(super) file: &'a Document,
+    /// The same as TOML.
+    pub(super) written: &'a Written<'a>,
     /// The compiled-in defaults, which name every general option.
     pub(super) defaults: &'a Document,
     pub(super) mistakes: Vec<Diagnostic>,
@@ -145,6 +147,55 @@ impl<'r, 'a> Section<'r, 'a> {
             return None;
         }
         self.get(key, read)
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Reads every key of a table that may have any. `None` when one of them cannot be read.
+    pub(super) fn each<T>(self, read: impl Fn(&Value) -> Read<T>) -> Option<BTreeMap<String, T>> {
+        let mut section = self;
+        let mut entries: Vec<_> = std::mem::take(&mut section.entries).into_iter().collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut values = Some(BTreeMap::new());
+        for (key, value) in entries {
+            match read(&value) {
+                Ok(read) => {
+                    if let Some(values) = &mut values {
+                        values.insert(key, read);
+                    }
+                }
+                Err(wrong) => {
+                    let path = join(&section.path, &key);
+                    section.mistake(&path, &Layer::of(&value), wrong);
+                    values = None;
+                }
+            }
+        }
+        values
+    }
+
+    /// Where the table's own name stands.
+    pub(super) fn own_place(&self) -> Option<Place> {
+        self.findings.file.key_place(&self.path)
+    }
+
+    /// Whether `key` is there, for whoever reads its value elsewhere.
+    pub(super) fn take(&mut self, key: &'static str) -> bool {
+        self.taken.insert(key);
+        self.entries.remove(key).is_some()
+    }
+
+    /// Where the table stands, in dotted words.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the table belongs to.
+    pub(super) fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// Notes a mistake in the value of `key`.

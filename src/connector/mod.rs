@@ -43,7 +43,7 @@ pub use inbound::{Inbound, SourceOptions};
 pub use manifest::{Connector, InboundFacts, OutboundFacts};
 pub use outbound::{
     DestinationAnswer, Outbound, PreparedRequest, RenderError, RenderInput, Target, Transport,
-    Verdict,
+    Verdict, outcome_value,
 };
 pub use request::{
     Answer, InboundRequest, Reception, Refusal, RefusalCode, RequestParts, UnsignedRequest,

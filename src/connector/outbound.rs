@@ -444,6 +444,11 @@ impl Scope for Roots<'_> {
     }
 }
 
+/// An outcome as conditions of routes read it: what it says itself, whatever a destination makes of it.
+pub fn outcome_value(outcome: &Outcome) -> Value {
+    outcome_json(outcome, None, &Value::Null)
+}
+
 /// An outcome as templates read it. What is not known is null, which is nothing there.
 /// What the outcome itself does not say is taken from the destination's tables by kind: `labels` for
 /// the label, `values` for the value.

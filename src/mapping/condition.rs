@@ -62,6 +62,22 @@ impl Conditions {
         super::rows::read(item, vocabulary, cx).map(|rows| Self { rows })
     }
 
+    /// Which row or group does not hold, in words with what was found; `None` when all hold.
+    pub fn failing(&self, scope: &dyn Scope) -> Option<String> {
+        let failing = self
+            .rows
+            .iter()
+            .find(|row| !row.holds(scope, 0, &mut None))?;
+        Some(match failing {
+            Row::Test(test) => test.shown(scope, "does not hold"),
+            Row::Group(GroupKind::Not, inner) => match inner.as_slice() {
+                [Row::Test(test)] => test.shown(scope, "holds and must not"),
+                _ => "a `not` row does not hold".to_owned(),
+            },
+            Row::Group(kind, _) => format!("no way of its `{}` row holds", kind.as_str()),
+        })
+    }
+
     /// Whether all rows hold.
     pub fn hold(&self, scope: &dyn Scope) -> bool {
         all(&self.rows, scope, 0, &mut None)
@@ -132,6 +148,15 @@ impl Test {
             }));
         }
         held
+    }
+
+    /// `outcome.value over 100 does not hold: 50`.
+    fn shown(&self, scope: &dyn Scope, end: &str) -> String {
+        let found = self
+            .ask(scope)
+            .0
+            .map_or_else(|| "nothing is there".to_owned(), shown);
+        format!("`{} {}` {end}: {found}", self.field.written, self.written)
     }
 
     /// The value that decided, and whether the row holds.

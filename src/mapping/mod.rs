@@ -38,6 +38,7 @@ mod argument;
 mod cases;
 mod check;
 mod collector;
+mod comparison;
 mod condition;
 mod cursor;
 mod datum;
@@ -59,6 +60,7 @@ mod rule;
 mod ruleset;
 mod scope;
 mod table;
+mod table_file;
 mod template;
 #[cfg(test)]
 mod testing;

@@ -63,7 +63,7 @@ impl Ruleset {
     /// # Errors
     /// Mistakes and warnings, in the order of the file.
     pub fn parse(file: &FilePath, text: &str) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        read(file, text, None)
+        read(file, text, None, &Tables::new())
     }
 
     /// Reads an admin's file and lays it over the connector's rules. With `extends = true` it may
@@ -77,8 +77,29 @@ impl Ruleset {
         text: &str,
         base: &Self,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let (rules, warnings) = read(file, text, Some(base))?;
-        Ok((rules.over(base), warnings))
+        Self::parse_with(file, text, Some(base), &Tables::new())
+    }
+
+    /// Reads an admin's file, lays it over the connector's rules if there are any, and lets it use `shared` tables.
+    /// Tables of the rules themselves go before shared ones of the same name.
+    ///
+    /// # Errors
+    /// Mistakes and warnings of the admin's file, in its order.
+    pub fn parse_with(
+        file: &FilePath,
+        text: &str,
+        base: Option<&Self>,
+        shared: &Tables,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let (mut rules, warnings) = read(file, text, base, shared)?;
+        if let Some(base) = base {
+            rules = rules.over(base);
+        }
+        for (name, table) in shared {
+            let known = rules.tables.entry(name.clone());
+            known.or_insert_with(|| table.clone());
+        }
+        Ok((rules, warnings))
     }
 
     /// Lays an admin's file over a connector's. With `extends = true` its rules are asked first and
@@ -156,18 +177,23 @@ pub(super) enum Items<'v> {
 
 type Loaded = Result<(Ruleset, Vec<Diagnostic>), Vec<Diagnostic>>;
 
-fn read(file: &FilePath, text: &str, base: Option<&Ruleset>) -> Loaded {
+fn read(file: &FilePath, text: &str, base: Option<&Ruleset>, shared: &Tables) -> Loaded {
     let mut cx = Collector::new(file, text);
     let Some(table) = cx.read(text) else {
         return Err(cx.finish().err().unwrap_or_default());
     };
-    let rules = read_file(&table, base, &mut cx);
+    let rules = read_file(&table, base, shared, &mut cx);
     super::lint::lint(&rules, &mut cx);
     let warnings = cx.finish()?;
     Ok((rules, warnings))
 }
 
-fn read_file(table: &DeTable<'_>, base: Option<&Ruleset>, cx: &mut Collector) -> Ruleset {
+fn read_file(
+    table: &DeTable<'_>,
+    base: Option<&Ruleset>,
+    shared: &Tables,
+    cx: &mut Collector,
+) -> Ruleset {
     cx.unknown_keys(table, &KEYS);
     check_format(table, cx);
     let extends = table
@@ -183,6 +209,10 @@ fn read_file(table: &DeTable<'_>, base: Option<&Ruleset>, cx: &mut Collector) ->
         visible
             .entry(name.clone())
             .or_insert_with(|| foreign.foreign());
+    }
+    for (name, table) in shared {
+        let known = visible.entry(name.clone());
+        known.or_insert_with(|| table.clone());
     }
     for rule in base.iter().flat_map(|base| &base.rules) {
         cx.within(Some(format!("rule \"{}\" of the connector", rule.id)));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub type Tables = BTreeMap<String, Table>;
 /// A table of a mapping file: what a vendor's word or id means here.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    rows: BTreeMap<String, Row>,
+    rows: Arc<BTreeMap<String, Row>>,
 }
 
 #[derive(Debug, Clone)]
@@ -25,13 +26,20 @@ struct Row {
 }
 
 impl Table {
-    /// The most rows that a table may have.
+    /// The most rows that a table in a file of rules or in the configuration may have.
     pub const MAX_ROWS: usize = 5_000;
 
     /// Adds a row; `span` is where its text stands in the file.
     pub(super) fn insert(&mut self, key: String, text: String, span: Range<usize>) {
         let span = Some(span);
-        self.rows.insert(key, Row { text, span });
+        Arc::make_mut(&mut self.rows).insert(key, Row { text, span });
+    }
+
+    /// Adds rows that have no place in a file of rules.
+    pub(super) fn extend(&mut self, rows: impl IntoIterator<Item = (String, String)>) {
+        let rows = rows.into_iter();
+        let rows = rows.map(|(key, text)| (key, Row { text, span: None }));
+        Arc::make_mut(&mut self.rows).extend(rows);
     }
 
     /// The text of the row called `value`. Numbers are looked up as they are written, then in their
@@ -67,7 +75,7 @@ impl Table {
             (key.clone(), Row { text, span: None })
         });
         Self {
-            rows: rows.collect(),
+            rows: Arc::new(rows.collect()),
         }
     }
 }
@@ -77,7 +85,9 @@ pub(super) fn unknown(name: &str, tables: &Tables) -> (String, Option<String>) {
     let known = tables.keys().map(String::as_str);
     let help = match did_you_mean(name, known.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if tables.is_empty() => format!("add it to this file: [tables.{name}]"),
+        None if tables.is_empty() => {
+            format!("add it to this file, or for all sources to the configuration: [tables.{name}]")
+        }
         None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
     };
     (format!("there is no table called `{name}`"), Some(help))

@@ -25,7 +25,7 @@ pub use fact::{AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, R
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};
 pub use moment::{MomentError, parse_time, parse_time_with, parse_unix_millis, parse_unix_seconds};
 pub use money::{Money, MoneyError, currency, from_minor_units, parse_amount, parse_amount_comma};
-pub use name::{ConnectorName, DestinationName, NameError, SourceName};
+pub use name::{ConnectorName, DestinationName, NameError, SourceName, TableName};
 pub use outcome::{Basis, Outcome, OutcomeKind};
 pub use phone::{Phone, PhoneError, Region, parse_phone, parse_region};
 pub use secret::Secret;

@@ -86,7 +86,9 @@ names! {
     /// The name of a configured inbound use of a connector; part of its URL, `/webhooks/{source}`.
     SourceName,
     /// The name of a configured outbound use of a connector.
-    DestinationName
+    DestinationName,
+    /// The name of a look-up table of the configuration.
+    TableName
 }
 
 impl SourceName {

@@ -84,6 +84,31 @@ pub enum Basis {
     Manual,
 }
 
+impl Outcome {
+    /// What templates and conditions may read of an outcome, as `outcome.…`. Values of people's own are below
+    /// `metadata`.
+    pub const FIELDS: [&str; 18] = [
+        "kind",
+        "label",
+        "value",
+        "currency",
+        "notes",
+        "metadata",
+        "call_id",
+        "phone",
+        "email",
+        "booking_id",
+        "deal_id",
+        "contact_id",
+        "agent_id",
+        "occurred_at",
+        "basis",
+        "source",
+        "event",
+        "rule",
+    ];
+}
+
 /// A normalized outcome, as rules derive it and as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

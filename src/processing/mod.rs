@@ -25,7 +25,7 @@ use crate::model::{Disposition, Fact, SourceName};
 use crate::queue::{Processed, Queue, QueueError, StoredEvent};
 use crate::setup::{Routes, Source};
 
-pub use routing::{Routed, Routing};
+pub use routing::{Routed, Routing, Withheld};
 
 /// Events taken from the queue at a time; their results share commits.
 const PAGE: usize = 512;
@@ -138,6 +138,8 @@ struct Story<'a> {
     rules: Option<&'a Trace>,
     #[serde(skip_serializing_if = "<[Routed]>::is_empty")]
     routing: &'a [Routed],
+    #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
+    withheld: &'a [Withheld],
     #[serde(skip_serializing_if = "Option::is_none")]
     foreign: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +207,7 @@ fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
     let trace = Story {
         rules: Some(&derivation.trace),
         routing: &routing.routed,
+        withheld: &routing.withheld,
         foreign: left_out.as_deref(),
         failed: None,
     }
@@ -247,10 +250,14 @@ fn conclude(
         .iter()
         .any(|f| matches!(f, Fact::Outcome(_) | Fact::Retraction(_)));
     if disposition == Disposition::Mapped && has_outcomes && routing.routed.is_empty() {
-        return (
-            disposition,
-            format!("{reason}; no route leads to a destination"),
-        );
+        let why = match routing.withheld.first() {
+            Some(withheld) => format!(
+                "no route takes it: to {}, {}",
+                withheld.destination, withheld.why
+            ),
+            None => "no route leads to a destination".to_owned(),
+        };
+        return (disposition, format!("{reason}; {why}"));
     }
     if disposition != Disposition::Mapped || unresolved.is_empty() {
         return (disposition, reason);

@@ -5,11 +5,10 @@ use serde_json::Map;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    Basis, DestinationName, EventId, Fact, Mode, Outcome, OutcomeKind, Retraction, SourceName,
-    Subject,
+    Basis, DestinationName, EventId, Fact, Outcome, OutcomeKind, Retraction, SourceName, Subject,
 };
 use crate::queue::{Change, LaneChange};
-use crate::setup::Routes;
+use crate::setup::{Destination, Routes, Taken};
 
 /// Where one fact went, as the trace keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +20,9 @@ pub struct Routed {
     /// Whether it takes the outcome back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retract: bool,
+    /// The route that led there, counted from 1. `None`: every outcome goes there, or it is a retraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<usize>,
     /// Which way of addressing was taken, e.g. `call` or `phone`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matcher: Option<String>,
@@ -32,6 +34,17 @@ pub struct Routed {
     pub unresolved: Option<String>,
 }
 
+/// A destination that conditions kept an outcome from, as the trace keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Withheld {
+    /// The destination.
+    pub destination: DestinationName,
+    /// What it is about.
+    pub kind: OutcomeKind,
+    /// Which condition of which route does not hold.
+    pub why: String,
+}
+
 /// All that routing made of an event's facts.
 #[derive(Debug, Default)]
 pub struct Routing {
@@ -39,6 +52,8 @@ pub struct Routing {
     pub changes: Vec<LaneChange>,
     /// Every decision, also those without an address.
     pub routed: Vec<Routed>,
+    /// Where conditions did not hold.
+    pub withheld: Vec<Withheld>,
 }
 
 impl Routing {
@@ -49,17 +64,25 @@ impl Routing {
         for fact in facts {
             match fact {
                 Fact::Outcome(outcome) => {
-                    routing.route(outcome, &Change::Outcome(ordinal), routes, source);
+                    let change = Change::Outcome(ordinal);
                     ordinal += 1;
+                    let chosen = routes.choose(source, outcome);
+                    for Taken { destination, route } in chosen.taken {
+                        routing.route(outcome, &change, source, destination, route);
+                    }
+                    let withheld = chosen.left_out.into_iter().map(|left_out| Withheld {
+                        destination: left_out.destination,
+                        kind: outcome.kind,
+                        why: left_out.why,
+                    });
+                    routing.withheld.extend(withheld);
                 }
                 Fact::Retraction(retraction) => {
                     let change = Change::Retract(retraction.kind, retraction.occurred_at);
-                    routing.route(
-                        &stand_in(retraction, source, event),
-                        &change,
-                        routes,
-                        source,
-                    );
+                    let outcome = stand_in(retraction, source, event);
+                    for destination in routes.destinations(source, retraction.kind) {
+                        routing.route(&outcome, &change, source, destination, None);
+                    }
                 }
                 Fact::Appointment(_) | Fact::Call(_) => {}
             }
@@ -67,36 +90,42 @@ impl Routing {
         routing
     }
 
-    fn route(&mut self, outcome: &Outcome, change: &Change, routes: &Routes, source: &SourceName) {
-        for destination in routes.destinations(source, outcome.kind) {
-            let mut routed = Routed {
-                destination: destination.name.clone(),
-                kind: outcome.kind,
-                retract: matches!(change, Change::Retract(..)),
-                matcher: None,
-                target: None,
-                unresolved: None,
-            };
-            match destination.outbound.target(outcome) {
-                Err(why) => routed.unresolved = Some(why),
-                Ok(target) => {
-                    self.changes.push(LaneChange {
-                        destination: destination.name.clone(),
-                        target: target.address.clone(),
-                        mode: Mode::Newest,
-                        precedence: destination.precedence,
-                        can_clear: destination.outbound.can_clear(),
-                        max_age: destination.options.retry.max_age,
-                        change: change.clone(),
-                        not_before: None,
-                        origin: origin(source, &outcome.subject),
-                    });
-                    routed.matcher = Some(target.name);
-                    routed.target = Some(target.address);
-                }
+    fn route(
+        &mut self,
+        outcome: &Outcome,
+        change: &Change,
+        source: &SourceName,
+        destination: &Destination,
+        route: Option<usize>,
+    ) {
+        let mut routed = Routed {
+            destination: destination.name.clone(),
+            kind: outcome.kind,
+            retract: matches!(change, Change::Retract(..)),
+            route,
+            matcher: None,
+            target: None,
+            unresolved: None,
+        };
+        match destination.outbound.target(outcome) {
+            Err(why) => routed.unresolved = Some(why),
+            Ok(target) => {
+                self.changes.push(LaneChange {
+                    destination: destination.name.clone(),
+                    target: target.address.clone(),
+                    mode: destination.mode,
+                    precedence: destination.precedence,
+                    can_clear: destination.outbound.can_clear(),
+                    max_age: destination.options.retry.max_age,
+                    change: change.clone(),
+                    not_before: None,
+                    origin: origin(source, &outcome.subject),
+                });
+                routed.matcher = Some(target.name);
+                routed.target = Some(target.address);
             }
-            self.routed.push(routed);
         }
+        self.routed.push(routed);
     }
 
     /// Why some destinations have no address for it, in words; empty when all have one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::{Destination, Routes, Rules, Source};
+use super::{Destination, Routes, Rules, SharedTables, Source};
 use crate::config::{self, Config, Env, Examined, Verification};
 use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions};
 use crate::delivery::{DestinationOptions, RetryPolicy};
@@ -114,9 +114,14 @@ impl Blueprint {
         else {
             return Err(findings.mistakes);
         };
+        let (tables, found) = SharedTables::load(config.tables.clone());
+        findings.mistakes.extend(found);
+        let tables = Arc::new(tables);
         let mut sources = BTreeMap::new();
         for source in config.sources.values() {
-            if let Some(made) = make_source(&config, source, &catalogue, file, &mut findings) {
+            if let Some(made) =
+                make_source(&config, source, &catalogue, &tables, file, &mut findings)
+            {
                 sources.insert(source.name.clone(), Arc::new(made));
             }
         }
@@ -147,6 +152,7 @@ fn make_source(
     config: &Config,
     source: &config::Source,
     catalogue: &Catalogue,
+    tables: &Arc<SharedTables>,
     file: &Path,
     findings: &mut Findings,
 ) -> Option<Source> {
@@ -181,7 +187,11 @@ fn make_source(
             .and_then(|w| SignedDuration::try_from(w).ok()),
     };
     let inbound = findings.take(Inbound::new(connector, &source.settings, &options));
-    let rules = findings.take(Rules::load(connector, source.mapping.as_deref()));
+    let rules = findings.take(Rules::load_with(
+        connector,
+        source.mapping.as_deref(),
+        tables.current(),
+    ));
     let (inbound, rules) = (inbound?, rules?);
     let mut settings = inbound.settings_value().clone();
     if let (Some(currency), Some(known)) = (source.currency, settings.as_object_mut()) {
@@ -196,6 +206,7 @@ fn make_source(
         settings,
         rules,
     );
+    made.tables = Arc::clone(tables);
     made.grace = source.grace;
     made.infer_shown = source.infer_shown;
     Some(made)
@@ -237,6 +248,7 @@ fn make_destination(
         connector: Arc::clone(connector),
         outbound: Arc::new(outbound),
         precedence: destination.precedence,
+        when: destination.when.clone(),
         mode,
         deliver: destination.deliver,
         correlation: correlation(destination, config),

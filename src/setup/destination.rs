@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::connector::{Connector, Outbound, Transport};
 use crate::delivery::{self, DestinationOptions, Means};
+use crate::mapping::Conditions;
 use crate::model::{Correlation, Deliver, DestinationName, Mode, Precedence};
 use crate::store::Store;
 
@@ -18,6 +19,8 @@ pub struct Destination {
     pub outbound: Arc<Outbound>,
     /// Which rule of precedence holds there.
     pub precedence: Precedence,
+    /// What else has to hold of an outcome, read as `outcome.…`. Empty: nothing.
+    pub when: Conditions,
     /// Which revisions are delivered there.
     pub mode: Mode,
     /// When inferred outcomes are delivered there.

@@ -7,8 +7,10 @@ mod blueprint;
 mod destination;
 mod routes;
 mod source;
+mod tables;
 
 pub use blueprint::{Blueprint, Loaded};
 pub use destination::Destination;
-pub use routes::Routes;
+pub use routes::{Chosen, LeftOut, Routes, Taken};
 pub use source::{Rules, Source};
+pub use tables::{Refreshed, SharedTables};

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use super::{Refreshed, SharedTables};
 use crate::config;
 use crate::connector::{BodyKind, Connector, Inbound};
 use crate::diagnostic::Diagnostic;
-use crate::mapping::Ruleset;
+use crate::mapping::{Ruleset, Tables};
 use crate::metrics::SourceMetrics;
 use crate::model::{Region, SourceName};
 
@@ -32,9 +33,24 @@ pub struct Source {
     pub grace: SignedDuration,
     /// Whether appointments count as attended when nobody said otherwise.
     pub infer_shown: bool,
+    /// The tables of the configuration, which its rules may use.
+    pub tables: Arc<SharedTables>,
     rules: RwLock<Arc<Rules>>,
-    /// A text of the rules' file that was refused, so that it is reported once.
-    refused: Mutex<Option<String>>,
+    /// What was refused last, so that it is reported once.
+    refused: Mutex<Option<Written>>,
+}
+
+/// What rules are compiled from: the text of their file, and the tables that it may use.
+#[derive(Debug, Clone, Default)]
+struct Written {
+    text: Option<String>,
+    tables: Arc<Tables>,
+}
+
+impl Written {
+    fn is(&self, other: &Self) -> bool {
+        self.text == other.text && Arc::ptr_eq(&self.tables, &other.tables)
+    }
 }
 
 /// The rules of a source at one moment, and the file they came from.
@@ -44,7 +60,7 @@ pub struct Rules {
     pub ruleset: Arc<Ruleset>,
     /// The operator's file, if there is one; otherwise the connector's own rules hold.
     pub file: Option<PathBuf>,
-    text: Option<String>,
+    written: Written,
 }
 
 impl Rules {
@@ -56,13 +72,25 @@ impl Rules {
         connector: &Connector,
         file: Option<&Path>,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        Self::load_with(connector, file, Arc::default())
+    }
+
+    /// The same; `file` may use `tables`.
+    ///
+    /// # Errors
+    /// Every mistake of the file.
+    pub fn load_with(
+        connector: &Connector,
+        file: Option<&Path>,
+        tables: Arc<Tables>,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let Some(file) = file else {
             let ruleset = connector.rules.clone().unwrap_or_default();
             return Ok((
                 Self {
                     ruleset,
                     file: None,
-                    text: None,
+                    written: Written::default(),
                 },
                 Vec::new(),
             ));
@@ -73,16 +101,17 @@ impl Rules {
                     .help("create the file or take `mapping` out of the source"),
             ]
         })?;
-        let (ruleset, warnings) = match &connector.rules {
-            Some(base) => Ruleset::parse_over(file, &text, base)?,
-            None => Ruleset::parse(file, &text)?,
-        };
+        let base = connector.rules.as_deref();
+        let (ruleset, warnings) = Ruleset::parse_with(file, &text, base, &tables)?;
         let ruleset = Arc::new(ruleset);
         Ok((
             Self {
                 ruleset,
                 file: Some(file.to_owned()),
-                text: Some(text),
+                written: Written {
+                    text: Some(text),
+                    tables,
+                },
             },
             warnings,
         ))
@@ -110,6 +139,7 @@ impl Source {
             metrics,
             grace: config::GRACE,
             infer_shown: true,
+            tables: Arc::default(),
             rules,
             refused: Mutex::default(),
         }
@@ -125,42 +155,72 @@ impl Source {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the rules' file again when its text has changed. Answers whether new rules hold now.
+    /// Reads the rules' file and the tables again when they have changed. Answers whether new rules hold now.
     ///
     /// # Errors
-    /// Every mistake of the new text; the old rules go on holding.
+    /// Every mistake of the new text or the new tables; the old ones go on holding.
     pub fn reload(&self) -> Result<bool, Vec<Diagnostic>> {
         let current = self.rules();
         let Some(file) = &current.file else {
             return Ok(false);
         };
-        let text = std::fs::read_to_string(file).ok();
-        if text == current.text {
+        if let Refreshed::Refused { mistakes, .. } = self.tables.refresh() {
+            return Err(mistakes);
+        }
+        self.take(&current, file, self.written(file))
+    }
+
+    /// The same, for somebody who looks again and again: what was refused before is not reported a second
+    /// time.
+    ///
+    /// # Errors
+    /// Every mistake of the new text or the new tables.
+    pub fn watch(&self) -> Result<bool, Vec<Diagnostic>> {
+        let current = self.rules();
+        let Some(file) = &current.file else {
+            return Ok(false);
+        };
+        if let Refreshed::Refused {
+            mistakes,
+            new: true,
+        } = self.tables.refresh()
+        {
+            return Err(mistakes);
+        }
+        let written = self.written(file);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = refused.as_ref().is_some_and(|refused| refused.is(&written));
+        drop(refused);
+        if known {
             return Ok(false);
         }
-        let loaded = Rules::load(&self.connector, Some(file));
-        let refused = if loaded.is_err() { text } else { None };
+        self.take(&current, file, written)
+    }
+
+    /// What the rules would be compiled from now.
+    fn written(&self, file: &Path) -> Written {
+        Written {
+            text: std::fs::read_to_string(file).ok(),
+            tables: self.tables.current(),
+        }
+    }
+
+    /// Compiles what is written unless that is what holds.
+    fn take(
+        &self,
+        current: &Rules,
+        file: &Path,
+        written: Written,
+    ) -> Result<bool, Vec<Diagnostic>> {
+        if written.is(&current.written) {
+            return Ok(false);
+        }
+        let loaded = Rules::load_with(&self.connector, Some(file), Arc::clone(&written.tables));
+        // A file that cannot be read may be there again the next time without any change.
+        let refused = (loaded.is_err() && written.text.is_some()).then_some(written);
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         let (fresh, _warnings) = loaded?;
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(true)
-    }
-
-    /// The same, for somebody who looks again and again: a text that was refused before is not
-    /// reported a second time.
-    ///
-    /// # Errors
-    /// Every mistake of the new text.
-    pub fn watch(&self) -> Result<bool, Vec<Diagnostic>> {
-        let Some(file) = &self.rules().file else {
-            return Ok(false);
-        };
-        let text = std::fs::read_to_string(file).ok();
-        let known = *self.refused.lock().unwrap_or_else(PoisonError::into_inner) == text;
-        if known && text.is_some() {
-            Ok(false)
-        } else {
-            self.reload()
-        }
     }
 }
