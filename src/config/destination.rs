@@ -8,7 +8,7 @@ use super::route::Names;
 use super::section::Section;
 use super::source::CONNECTOR_HELP;
 use super::wrong::Wrong;
-use super::{Delivery, correlation, read};
+use super::{Delivery, action, correlation, read};
 use crate::mapping::Conditions;
 use crate::model::{
     ConnectorName, Correlation, Deliver, DestinationName, Mode, Precedence, Settings,
@@ -68,7 +68,7 @@ impl Destination {
 }
 
 /// The options that every destination has, whatever its connector asks for.
-pub(super) const OPTIONS: [&str; 22] = [
+pub(super) const OPTIONS: [&str; 23] = [
     "connector",
     "precedence",
     "mode",
@@ -79,6 +79,7 @@ pub(super) const OPTIONS: [&str; 22] = [
     "look_back",
     "wait",
     "calls",
+    "actions",
     "enabled",
     "concurrency",
     "timeout",
@@ -94,13 +95,13 @@ pub(super) const OPTIONS: [&str; 22] = [
 ];
 
 impl Destination {
-    /// Reads the destination `name`; `None` when it has no usable connector.
+    /// Reads the destination `name`, or one for each of its actions; `None` when it has no usable connector.
     pub(super) fn read(
         name: DestinationName,
         mut section: Section<'_, '_>,
         general: &Delivery,
         names: &Names,
-    ) -> Option<Self> {
+    ) -> Option<Vec<Self>> {
         let connector = section.required("connector", CONNECTOR_HELP, read::parsed);
         let precedence = section.get("precedence", read::precedence);
         let mode = section.get("mode", read::choice("mode", &Mode::ALL, Mode::as_str));
@@ -108,7 +109,8 @@ impl Destination {
         let correlation = correlation::read(&mut section, names);
         let enabled = section.get("enabled", read::flag);
         let delivery = Delivery::read(&mut section, general);
-        Some(Self {
+        let actions = action::read(&mut section);
+        let destination = Self {
             precedence: precedence.unwrap_or_default(),
             mode,
             deliver,
@@ -116,6 +118,10 @@ impl Destination {
             enabled: enabled.unwrap_or(true),
             settings: section.into_settings(),
             ..Self::new(name, connector?, delivery)
+        };
+        Some(match actions {
+            None => vec![destination],
+            Some(actions) => action::expand(&destination, actions),
         })
     }
 }

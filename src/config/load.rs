@@ -1,6 +1,6 @@
 //! Reading a configuration: layers, then sections, then what they say about each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use super::{
     Storage, Store, Table,
 };
 use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::model::DestinationName;
 
 /// The compiled-in lowest layer.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -198,12 +199,37 @@ fn read_sections(
         Source::read(name, section, dir)
     });
     let general = config.delivery.clone();
-    config.destinations = entries(findings, destinations, "destination", |name, section| {
+    let path = destinations.0.clone();
+    let read = entries(findings, destinations, "destination", |name, section| {
         Destination::read(name, section, &general, &names)
     });
+    config.destinations = one_map(findings, &path, read);
     config.add_outcome_store();
     config.routes = route::read(findings, routes.1, &names, config.store.enabled);
     config
+}
+
+/// Destinations and their actions by name.
+fn one_map(
+    findings: &mut Findings<'_>,
+    path: &str,
+    read: BTreeMap<DestinationName, Vec<Destination>>,
+) -> BTreeMap<DestinationName, Destination> {
+    let configured: BTreeSet<DestinationName> = read.keys().cloned().collect();
+    let mut destinations = BTreeMap::new();
+    for destination in read.into_values().flatten() {
+        let group = destination.group().clone();
+        let name = destination.name.clone();
+        let taken = name != group && configured.contains(&name);
+        if destinations.insert(name.clone(), destination).is_some() || taken {
+            let wrong = Wrong::new(format!("there are two destinations `{name}`"))
+                .help("give the action another `name`, or the other destination");
+            let place = findings.file.key_place(&format!("{path}.{group}"));
+            let context = format!("destination `{group}`");
+            findings.note(Severity::Error, place, Some(&context), wrong);
+        }
+    }
+    destinations
 }
 
 fn general_delivery(mut section: Section<'_, '_>) -> Delivery {

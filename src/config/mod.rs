@@ -15,6 +15,7 @@
 //! It does not know connectors. Whatever a source or destination sets beyond the general options is
 //! handed on as [`Settings`] with places, and the connector says what it thinks of it.
 
+mod action;
 mod admin;
 mod advice;
 mod condition;

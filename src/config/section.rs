@@ -177,6 +177,11 @@ impl<'r, 'a> Section<'r, 'a> {
         values
     }
 
+    /// Where the value of `key` stands.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.findings.file.place(&join(&self.path, key))
+    }
+
     /// Where the table's own name stands.
     pub(super) fn own_place(&self) -> Option<Place> {
         self.findings.file.key_place(&self.path)

@@ -76,6 +76,7 @@ pub struct OutboundCase {
     pub(super) receipt: Map<String, Value>,
     pub(super) target: Option<String>,
     pub(super) unresolved: Option<String>,
+    pub(super) not_before: Option<String>,
     pub(super) request: Option<ExpectedRequest>,
     pub(super) answers: Vec<DestinationCase>,
 }
@@ -271,6 +272,7 @@ impl OutboundCase {
         };
         let target = text(&expect, "target");
         let unresolved = text(&expect, "unresolved");
+        let not_before = text(&expect, "not_before");
         let request = expect.child("request").map(|request| {
             let expected = ExpectedRequest {
                 method: text(&request, "method"),
@@ -289,6 +291,7 @@ impl OutboundCase {
             receipt,
             target,
             unresolved,
+            not_before,
             request,
             answers,
         })

@@ -270,6 +270,11 @@ impl Checked {
         Ok(())
     }
 
+    /// Whether a field has a value; while the connector itself is checked, all have.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.sample || self.secrets.contains_key(key) || self.public.contains_key(key)
+    }
+
     /// The live values of a field, secret or not.
     pub(super) fn values_of(&self, key: &str) -> Vec<Secret> {
         match self.secrets.get(key) {

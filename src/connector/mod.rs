@@ -18,6 +18,7 @@ mod folder;
 mod handshake;
 mod inbound;
 mod manifest;
+mod not_before;
 mod outbound;
 mod outgoing;
 mod reader;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Connector;
 use super::field::{Checked, Role, diagnostic};
 use super::fill::Fill;
+use super::not_before::NotBefore;
 use super::outgoing::{RequestTemplate, encoded_part};
 use super::reader::{Log, Reader};
 use super::response::ResponseRule;
@@ -140,6 +141,9 @@ pub(super) struct Rules {
     mode: Mode,
     can_clear: bool,
     targets: Vec<TargetRule>,
+    not_before: Option<NotBefore>,
+    /// Settings that the request cannot do without.
+    needs: Vec<String>,
     request: Option<RequestTemplate>,
     clear: Option<RequestTemplate>,
     responses: Vec<ResponseRule>,
@@ -157,6 +161,14 @@ impl Outbound {
         let checked = Checked::new(&connector.fields, Role::Destination, settings)?;
         let log = connector.log();
         let rules = Rules::read_from(&log, connector, &checked);
+        let missing = rules.iter().flat_map(|rules| &rules.needs);
+        let missing: Vec<Diagnostic> = missing
+            .filter(|key| !checked.has(key))
+            .map(|key| missing_setting(connector, key, settings))
+            .collect();
+        if !missing.is_empty() {
+            return Err(missing);
+        }
         let failed = log.has_errors();
         let found = log.into_diagnostics();
         match rules {
@@ -233,6 +245,15 @@ impl Outbound {
             }
         }
         Err(format!("no address: {}", lacking.join("; ")))
+    }
+
+    /// The moment before which the outcome is not to be sent; `None`: it may be sent at once. The same for an outcome
+    /// whenever it is asked for.
+    pub fn not_before(&self, outcome: &Outcome) -> Option<Timestamp> {
+        let not_before = self.rules.not_before.as_ref()?;
+        let value = outcome_json(outcome, None, &self.settings);
+        let scope = Roots::new(&self.settings).with("outcome", &value);
+        not_before.moment(outcome, &scope)
     }
 
     /// Renders the request that brings the outcome, or tells that nothing holds any more.
@@ -359,11 +380,16 @@ impl Rules {
                 "[{ name = \"call\", address = \"{outcome.call_id}\" }]",
             );
         }
-        let read = |key| {
-            let child = reader.child(key)?;
-            RequestTemplate::read(child, settings)
-        };
-        let (request, clear) = (read("request"), read("clear"));
+        let requests = read_requests(&reader, settings);
+        let Requested {
+            mode: own_mode,
+            not_before,
+            needs,
+            template: request,
+        } = requests;
+        let clear = reader
+            .child("clear")
+            .and_then(|child| RequestTemplate::read(child, settings));
         let responses = reader.children("response").into_iter();
         let responses = responses.filter_map(ResponseRule::read).collect();
         let can_clear = reader.flag("can_clear");
@@ -379,14 +405,62 @@ impl Rules {
         reader.finish();
         Some(Self {
             transport,
-            mode,
+            mode: own_mode.unwrap_or(mode),
             can_clear: can_clear.unwrap_or(clear.is_some()),
             targets,
+            not_before,
+            needs,
             request,
             clear,
             responses,
         })
     }
+}
+
+/// The request that a destination makes, and when.
+#[derive(Default)]
+struct Requested {
+    mode: Option<Mode>,
+    not_before: Option<NotBefore>,
+    needs: Vec<String>,
+    template: Option<RequestTemplate>,
+}
+
+/// Reads `[outbound.request]`, or the first `[[outbound.request]]` that is for these settings. The others are read
+/// too, so that a mistake in them is seen.
+fn read_requests(reader: &Reader<'_>, settings: &Checked) -> Requested {
+    let public = Value::Object(settings.public.clone());
+    let scope = Roots::new(&public);
+    let mut chosen = None;
+    for one in reader.one_or_more("request") {
+        let when = one.conditions("when", &["setting"]);
+        let is_for = match &when {
+            Some(when) => when.hold(&scope),
+            None => !one.has("when"),
+        };
+        let requested = Requested {
+            mode: one.choice("mode", &Mode::ALL.map(|mode| (mode.as_str(), mode))),
+            not_before: one
+                .child("not_before")
+                .and_then(|child| NotBefore::read(child, &scope)),
+            needs: one
+                .texts("needs")
+                .into_iter()
+                .map(|key| key.value)
+                .collect(),
+            template: RequestTemplate::read(one, settings),
+        };
+        if is_for && chosen.is_none() {
+            chosen = Some(requested);
+        }
+    }
+    chosen.unwrap_or_default()
+}
+
+fn missing_setting(connector: &Connector, key: &str, settings: &Settings) -> Diagnostic {
+    let field = connector.fields.iter().find(|field| field.key == key);
+    let help = field.map_or_else(String::new, |field| field.help.clone());
+    diagnostic(settings.place.as_ref(), format!("`{key}` is missing")).help(help)
 }
 
 /// One `[[outbound.target]]`.

@@ -352,6 +352,15 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
+    /// A table within this one, or a list of tables.
+    pub(super) fn one_or_more(&self, key: &'static str) -> Vec<Reader<'a>> {
+        match self.raw(key).map(Spanned::get_ref) {
+            None => Vec::new(),
+            Some(DeValue::Array(_)) => self.children(key),
+            Some(_) => self.child(key).into_iter().collect(),
+        }
+    }
+
     fn reader(&self, table: &'a DeTable<'a>, span: Range<usize>, key: &str) -> Reader<'a> {
         let name = format!("{}.{key}", self.name);
         Reader::new(self.log, self.fill, table, span, name)

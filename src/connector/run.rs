@@ -299,6 +299,18 @@ fn run_outbound(
             return Ok(problems);
         }
     };
+    let moment = stored
+        .as_ref()
+        .and_then(|stored| destination.not_before(&stored.outcome))
+        .map(|moment| moment.to_string());
+    if outbound.not_before.is_some() && moment != outbound.not_before {
+        let (expected, got) = (outbound.not_before.as_deref(), moment.as_deref());
+        problems.push(format!(
+            "not before: expected {}, got {}",
+            expected.unwrap_or("none"),
+            got.unwrap_or("none")
+        ));
+    }
     if let Some(expected) = &outbound.request {
         let rendered = destination.render(RenderInput {
             target: &target,

@@ -1,5 +1,6 @@
 //! From facts to lanes: which destinations want them, and at which address.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
@@ -110,15 +111,19 @@ impl Routing {
         match destination.outbound.target(outcome) {
             Err(why) => routed.unresolved = Some(why),
             Ok(target) => {
+                let not_before = match change {
+                    Change::Outcome(_) => destination.outbound.not_before(outcome),
+                    Change::Retract(..) | Change::Release(_) => None,
+                };
                 self.changes.push(LaneChange {
                     destination: destination.name.clone(),
                     target: target.address.clone(),
                     mode: destination.mode,
                     precedence: destination.precedence,
                     can_clear: destination.outbound.can_clear(),
-                    max_age: destination.options.retry.max_age,
+                    max_age: max_age(destination, outcome, not_before),
                     change: change.clone(),
-                    not_before: None,
+                    not_before,
                     origin: origin(source, &outcome.subject),
                 });
                 routed.matcher = Some(target.name);
@@ -155,6 +160,18 @@ fn stand_in(retraction: &Retraction, source: &SourceName, event: EventId) -> Out
         event,
         rule: retraction.rule.clone(),
     }
+}
+
+/// How long a delivery is tried, counted from its creation: what is scheduled gets its time on top.
+fn max_age(
+    destination: &Destination,
+    outcome: &Outcome,
+    not_before: Option<Timestamp>,
+) -> SignedDuration {
+    let received = i64::try_from(outcome.event.millis()).unwrap_or(i64::MAX);
+    let ahead = not_before.map_or(0, |at| at.as_millisecond().saturating_sub(received));
+    let ahead = SignedDuration::from_millis(ahead.max(0));
+    destination.options.retry.max_age.saturating_add(ahead)
 }
 
 /// Ties revisions to the booking or deal they are about; 0 when neither is known.
