@@ -38,10 +38,11 @@
 //! | [`connector`] | the catalogue, verification, requests and responses; pure | `mapping`, `queue`'s types |
 //! | [`truth`] | which revision holds; pure | `model` |
 //! | [`queue`] | the durable queue: one trait, one engine (journal + sled) | `truth`, `model` |
+//! | [`registry`] | what earlier facts told of appointments, calls, deals and contacts; pure | `model`, `queue`'s types |
 //! | [`store`] | the built-in outcome store (SQLite) | `queue`'s types |
 //! | [`delivery`] | workers, retries, breaker, HTTP out | `queue`, `connector`, `store` |
 //! | [`setup`] | configuration, connectors and rules brought together | all of the above |
-//! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `queue` |
+//! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
 //! | [`http`] | webhooks in, admin API | `setup`, `processing`, `queue`, `delivery`, `store` |
 //! | [`app`] | the composition root | everything but `cli` |
 //! | [`cli`] | the command line | `app` |
@@ -70,6 +71,7 @@ pub mod metrics;
 pub mod model;
 pub mod processing;
 pub mod queue;
+pub mod registry;
 pub mod setup;
 pub mod store;
 pub mod telemetry;

@@ -210,6 +210,7 @@ fn tell(fact: &Fact) -> String {
             fact.change, fact.occurred_at, fact.rule
         )
         .to_lowercase(),
+        Fact::Release(fact) => format!("releases corrections up to {}", fact.occurred_at),
         Fact::Call(fact) => format!(
             "call {:?} at {} (rule {})",
             fact.change, fact.occurred_at, fact.rule

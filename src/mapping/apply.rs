@@ -207,6 +207,8 @@ fn build(rule: &Rule, given: Given, draft: Draft, scope: &EventScope<'_>) -> Fac
             change,
             subject,
             occurred_at,
+            start: draft.start,
+            end: draft.end,
             metadata: draft.metadata,
             rule: rule_id,
         }),

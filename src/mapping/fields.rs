@@ -1,25 +1,18 @@
 //! A fact as named fields, for comparing it with what a test or a case expects.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::trace::shown;
 use super::value::{Literal, as_text};
-use crate::model::{AppointmentChange, Basis, CallChange, Fact, Subject, parse_time};
+use crate::model::{Basis, CallChange, Fact, Subject, parse_time};
 
 /// What a fact is: the key a rule says it by, and its word, e.g. `outcome` and `closed`.
 pub fn kind_of(fact: &Fact) -> (&'static str, &'static str) {
     match fact {
         Fact::Outcome(outcome) => ("outcome", outcome.kind.as_str()),
         Fact::Retraction(retraction) => ("retract", retraction.kind.as_str()),
-        Fact::Appointment(appointment) => (
-            "appointment",
-            match appointment.change {
-                AppointmentChange::Booked => "booked",
-                AppointmentChange::Moved => "moved",
-                AppointmentChange::Cancelled => "cancelled",
-                AppointmentChange::Ended => "ended",
-            },
-        ),
+        Fact::Appointment(appointment) => ("appointment", appointment.change.as_str()),
         Fact::Call(call) => (
             "call",
             match call.change {
@@ -28,6 +21,7 @@ pub fn kind_of(fact: &Fact) -> (&'static str, &'static str) {
                 CallChange::Analyzed => "analyzed",
             },
         ),
+        Fact::Release(_) => ("release", "manual"),
     }
 }
 
@@ -41,6 +35,7 @@ pub fn fields(fact: &Fact) -> Map<String, Value> {
         Fact::Retraction(fact) => (&fact.rule, &fact.subject, fact.occurred_at),
         Fact::Appointment(fact) => (&fact.rule, &fact.subject, fact.occurred_at),
         Fact::Call(fact) => (&fact.rule, &fact.subject, fact.occurred_at),
+        Fact::Release(fact) => (&fact.rule, &fact.subject, fact.occurred_at),
     };
     fields.insert("rule".to_owned(), rule.as_str().into());
     fields.insert("occurred_at".to_owned(), occurred_at.to_string().into());
@@ -58,13 +53,14 @@ pub fn fields(fact: &Fact) -> Map<String, Value> {
             insert_metadata(&mut fields, &outcome.metadata);
         }
         Fact::Appointment(fact) => {
-            let text = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string());
-            insert_text(&mut fields, "start", text(fact.start).as_deref());
-            insert_text(&mut fields, "end", text(fact.end).as_deref());
+            insert_times(&mut fields, fact.start, fact.end);
             insert_metadata(&mut fields, &fact.metadata);
         }
-        Fact::Call(fact) => insert_metadata(&mut fields, &fact.metadata),
-        Fact::Retraction(_) => {}
+        Fact::Call(fact) => {
+            insert_times(&mut fields, fact.start, fact.end);
+            insert_metadata(&mut fields, &fact.metadata);
+        }
+        Fact::Retraction(_) | Fact::Release(_) => {}
     }
     fields
 }
@@ -72,6 +68,12 @@ pub fn fields(fact: &Fact) -> Map<String, Value> {
 fn insert_text(fields: &mut Map<String, Value>, name: &str, text: Option<&str>) {
     if let Some(text) = text {
         fields.insert(name.to_owned(), text.into());
+    }
+}
+
+fn insert_times(fields: &mut Map<String, Value>, start: Option<Timestamp>, end: Option<Timestamp>) {
+    for (name, at) in [("start", start), ("end", end)] {
+        insert_text(fields, name, at.map(|at| at.to_string()).as_deref());
     }
 }
 
@@ -104,6 +106,15 @@ pub fn differences(expected: &Map<String, Value>, fact: &Fact) -> Vec<String> {
     differences
 }
 
+/// Older words of appointment changes, as tests beside the rules may still write them.
+fn is_older_word(key: &str, expected: &Value, got: &Value) -> bool {
+    key == "appointment"
+        && matches!(
+            (expected.as_str(), got.as_str()),
+            (Some("moved"), Some("rescheduled")) | (Some("cancelled"), Some("canceled"))
+        )
+}
+
 fn compare(
     prefix: &str,
     expected: &Map<String, Value>,
@@ -114,7 +125,8 @@ fn compare(
         let got = got.get(key);
         if let (Value::Object(expected), Some(Value::Object(got))) = (expected, got) {
             compare(&format!("{prefix}{key}."), expected, got, differences);
-        } else if !same(expected, got) {
+        } else if !same(expected, got) && !got.is_some_and(|got| is_older_word(key, expected, got))
+        {
             let got = got.map_or_else(|| "nothing".to_owned(), shown);
             let wanted = match expected {
                 Value::Bool(false) => "nothing".to_owned(),

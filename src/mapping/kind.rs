@@ -47,10 +47,13 @@ pub(super) trait Words: Copy + 'static {
     const CALLED: &'static str;
     /// All words.
     const ALL: &'static [(&'static str, Self)];
+    /// Older words that mean the same; rules that were written with them go on holding.
+    const OLD: &'static [(&'static str, Self)] = &[];
 
     /// The kind called `word`.
     fn from_word(word: &str) -> Option<Self> {
-        let row = Self::ALL.iter().find(|(known, _)| *known == word);
+        let mut rows = Self::ALL.iter().chain(Self::OLD);
+        let row = rows.find(|(known, _)| *known == word);
         row.map(|(_, kind)| *kind)
     }
 }
@@ -70,10 +73,14 @@ impl Words for AppointmentChange {
     const CALLED: &'static str = "an appointment change";
     const ALL: &'static [(&'static str, Self)] = &[
         ("booked", Self::Booked),
-        ("moved", Self::Moved),
-        ("cancelled", Self::Cancelled),
+        ("rescheduled", Self::Rescheduled),
+        ("canceled", Self::Canceled),
         ("ended", Self::Ended),
+        ("no_show_marked", Self::NoShowMarked),
+        ("no_show_cleared", Self::NoShowCleared),
     ];
+    const OLD: &'static [(&'static str, Self)] =
+        &[("moved", Self::Rescheduled), ("cancelled", Self::Canceled)];
 }
 
 impl Words for CallChange {

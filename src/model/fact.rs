@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Outcome, OutcomeKind, Subject};
 
-/// A fact of one of four kinds.
+/// A fact of one of five kinds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
@@ -18,6 +18,19 @@ pub enum Fact {
     Appointment(AppointmentFact),
     /// A call was seen.
     Call(CallFact),
+    /// Corrections by hand no longer hold.
+    Release(Release),
+}
+
+/// Corrections made by hand, of any kind, no longer hold: what the world says counts again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Whom they were about.
+    pub subject: Subject,
+    /// When they were released.
+    pub occurred_at: Timestamp,
+    /// Who or what said so.
+    pub rule: String,
 }
 
 /// An outcome said earlier is taken back: a deal was reopened, a no-show unmarked.
@@ -39,12 +52,33 @@ pub struct Retraction {
 pub enum AppointmentChange {
     /// It was made.
     Booked,
-    /// It was moved to another time.
-    Moved,
+    /// It was moved to another time; with `metadata.old_booking_id` by a new booking in place of the old one.
+    #[serde(alias = "moved")]
+    Rescheduled,
     /// It was called off.
-    Cancelled,
-    /// Its end has passed, by the vendor's clock.
+    #[serde(alias = "cancelled")]
+    Canceled,
+    /// Its end has passed, by the vendor's clock. Says nothing about who came.
     Ended,
+    /// Somebody marked that it did not take place, whoever stayed away. By itself no outcome: a host who did
+    /// not come is not a lead who did not.
+    NoShowMarked,
+    /// That mark was taken away.
+    NoShowCleared,
+}
+
+impl AppointmentChange {
+    /// The word used in rules and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Rescheduled => "rescheduled",
+            Self::Canceled => "canceled",
+            Self::Ended => "ended",
+            Self::NoShowMarked => "no_show_marked",
+            Self::NoShowCleared => "no_show_cleared",
+        }
+    }
 }
 
 /// A change of an appointment.
@@ -90,6 +124,12 @@ pub struct CallFact {
     pub subject: Subject,
     /// When it changed at the vendor.
     pub occurred_at: Timestamp,
+    /// When the call began, where the event says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// When the call ended, where the event says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
     /// Further named values, e.g. `direction`, `duration_seconds`, `recording_url`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,

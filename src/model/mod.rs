@@ -21,7 +21,9 @@ mod subject;
 pub use correlation::{Correlation, Matcher, Touch};
 pub use delivery::{Deliver, DeliveryState, Mode, Precedence, VerdictKind};
 pub use disposition::Disposition;
-pub use fact::{AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Retraction};
+pub use fact::{
+    AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Release, Retraction,
+};
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};
 pub use moment::{MomentError, parse_time, parse_time_with, parse_unix_millis, parse_unix_seconds};
 pub use money::{Money, MoneyError, currency, from_minor_units, parse_amount, parse_amount_comma};

@@ -85,7 +85,7 @@ impl Routing {
                         routing.route(&outcome, &change, source, destination, None);
                     }
                 }
-                Fact::Appointment(_) | Fact::Call(_) => {}
+                Fact::Appointment(_) | Fact::Call(_) | Fact::Release(_) => {}
             }
         }
         routing

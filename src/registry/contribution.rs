@@ -1,0 +1,122 @@
+//! What an event's facts say to the registries.
+
+use std::collections::BTreeMap;
+
+use super::appointment::{Appointment, old_booking};
+use super::call::Call;
+use super::latest::Stamp;
+use super::link::{Link, LinkKind};
+use super::places;
+use crate::model::{EventId, Fact, Subject};
+use crate::queue::RegistryKey;
+
+/// What one event says of one record, all its facts together.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Contribution {
+    /// Of an appointment.
+    Appointment(Appointment),
+    /// Of a call.
+    Call(Call),
+    /// Of a deal or contact.
+    Link(Link),
+}
+
+/// What the facts of one event say, by the record's key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contributions(pub BTreeMap<RegistryKey, Contribution>);
+
+impl Contributions {
+    /// What `facts` of `event` say. `source` is the one whose ids they carry, `platform` its connector.
+    pub fn of(facts: &[Fact], event: EventId, source: &str, platform: &str) -> Self {
+        let mut said = Self::default();
+        for (n, fact) in facts.iter().enumerate() {
+            let number = u16::try_from(n).unwrap_or(u16::MAX);
+            said.add(fact, (event, number), source, platform);
+        }
+        said
+    }
+
+    fn add(
+        &mut self,
+        fact: &Fact,
+        (event, fact_number): (EventId, u16),
+        source: &str,
+        platform: &str,
+    ) {
+        let stamp = |at| Stamp {
+            at,
+            event,
+            fact: fact_number,
+        };
+        match fact {
+            Fact::Appointment(change) => {
+                let stamp = stamp(change.occurred_at);
+                if let Some(booking) = &change.subject.booking_id {
+                    self.appointment(source, booking, Appointment::of_change(change, stamp));
+                    if let Some(old) = old_booking(change) {
+                        self.appointment(source, &old, Appointment::replaced_by(booking, stamp));
+                    }
+                }
+                self.links(source, &change.subject, stamp);
+            }
+            Fact::Outcome(outcome) => {
+                let stamp = stamp(outcome.occurred_at);
+                if let Some(booking) = &outcome.subject.booking_id {
+                    self.appointment(source, booking, Appointment::of_outcome(outcome, stamp));
+                }
+                self.links(source, &outcome.subject, stamp);
+            }
+            Fact::Retraction(retraction) => {
+                let stamp = stamp(retraction.occurred_at);
+                if let Some(booking) = &retraction.subject.booking_id {
+                    let said = Appointment::of_retraction(retraction, stamp);
+                    self.appointment(source, booking, said);
+                }
+                self.links(source, &retraction.subject, stamp);
+            }
+            Fact::Call(call) => {
+                let stamp = stamp(call.occurred_at);
+                if let Some(said) = Call::of(call, source, platform, stamp) {
+                    let key = places::call(source, &said.call_id);
+                    self.put(key, Contribution::Call(said));
+                }
+                self.links(source, &call.subject, stamp);
+            }
+            Fact::Release(_) => {}
+        }
+    }
+
+    fn appointment(&mut self, source: &str, booking: &str, said: Appointment) {
+        let key = places::appointment(source, booking);
+        self.put(key, Contribution::Appointment(said));
+    }
+
+    fn links(&mut self, source: &str, subject: &Subject, stamp: Stamp) {
+        if let Some(deal) = &subject.deal_id {
+            let said = Link::of(LinkKind::Deal, subject, stamp);
+            let key = places::link(LinkKind::Deal, source, deal);
+            self.put(key, Contribution::Link(said));
+        }
+        // A contact is only worth a record when something is known of it.
+        if let Some(contact) = &subject.contact_id
+            && (subject.phone.is_some() || subject.email.is_some())
+        {
+            let said = Link::of(LinkKind::Contact, subject, stamp);
+            let key = places::link(LinkKind::Contact, source, contact);
+            self.put(key, Contribution::Link(said));
+        }
+    }
+
+    fn put(&mut self, key: RegistryKey, said: Contribution) {
+        match (self.0.get_mut(&key), said) {
+            (Some(Contribution::Appointment(there)), Contribution::Appointment(said)) => {
+                there.join(said);
+            }
+            (Some(Contribution::Call(there)), Contribution::Call(said)) => there.join(said),
+            (Some(Contribution::Link(there)), Contribution::Link(said)) => there.join(said),
+            (_, said) => {
+                self.0.insert(key, said);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The keys of records, and what else they are found under. Ids are the vendor's own: their source is part of
+//! every key, so that the same booking id from two vendors is two appointments.
+
+use super::link::LinkKind;
+use crate::model::Phone;
+use crate::queue::RegistryKey;
+
+/// The record of an appointment.
+pub fn appointment(source: &str, booking_id: &str) -> RegistryKey {
+    RegistryKey::of(&["appointment", source, booking_id])
+}
+
+/// The record of a call.
+pub fn call(source: &str, call_id: &str) -> RegistryKey {
+    RegistryKey::of(&["call", source, call_id])
+}
+
+/// The record of a deal or contact.
+pub fn link(kind: LinkKind, source: &str, id: &str) -> RegistryKey {
+    RegistryKey::of(&[kind.as_str(), source, id])
+}
+
+/// Appointments with this phone, by their start.
+pub fn appointments_of_phone(phone: &Phone) -> RegistryKey {
+    RegistryKey::of(&["appointment-phone", phone.as_str()])
+}
+
+/// Appointments with this e-mail address, by their start.
+pub fn appointments_of_email(email: &str) -> RegistryKey {
+    RegistryKey::of(&["appointment-email", email])
+}
+
+/// Calls with this phone, by their beginning.
+pub fn calls_of_phone(phone: &Phone) -> RegistryKey {
+    RegistryKey::of(&["call-phone", phone.as_str()])
+}
+
+/// Calls with this e-mail address, by their beginning.
+pub fn calls_of_email(email: &str) -> RegistryKey {
+    RegistryKey::of(&["call-email", email])
+}
+
+/// Calls that this agent held, by their beginning.
+pub fn calls_of_agent(agent: &str) -> RegistryKey {
+    RegistryKey::of(&["call-agent", agent])
+}
