@@ -137,7 +137,7 @@ impl Bridge {
         )?);
 
         let intake = CancellationToken::new();
-        let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes));
+        let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes), clock.clone());
         let processing = tokio::spawn(processor.clone().run(Arc::clone(&queue), intake.clone()));
 
         let inlet = web::Data::new(Inlet {

@@ -57,7 +57,7 @@ impl Map {
             )));
         }
         let event = self.event()?;
-        let processor = Processor::new(blueprint.sources, blueprint.routes);
+        let processor = Processor::new(blueprint.sources, blueprint.routes, Clock::system());
         let processed = processor.process(&event);
         if output.is_json() {
             output.json(&as_json(&processed, self.explain));

@@ -20,6 +20,7 @@ pub(super) fn tell(story: &Value) -> String {
     let mut text = String::new();
     head(&mut text, &story["event"]);
     rules(&mut text, &story["trace"]);
+    attendance(&mut text, &story["trace"]);
     outcomes(&mut text, story);
     routing(&mut text, &story["trace"]["routing"]);
     withheld(&mut text, &story["trace"]["withheld"]);
@@ -69,6 +70,9 @@ fn head(text: &mut String, event: &Value) {
 }
 
 fn rules(text: &mut String, trace: &Value) {
+    if let Some(by) = trace["by"].as_str() {
+        say!(text, "\nrules       not asked: its facts come from {by}");
+    }
     if let Some(reason) = trace["failed"].as_str() {
         say!(text, "\nrules       not asked: {reason}");
     }
@@ -106,6 +110,7 @@ fn outcomes(text: &mut String, story: &Value) {
 
 fn routing(text: &mut String, routing: &Value) {
     for routed in items(routing) {
+        let kind = routed["kind"].as_str().unwrap_or("every correction");
         let taken = if routed["retract"] == true {
             "takes back"
         } else {
@@ -114,22 +119,57 @@ fn routing(text: &mut String, routing: &Value) {
         match routed["target"].as_str() {
             Some(target) => say!(
                 text,
-                "route{:<7}{taken} {} to `{}`, addressed by {} as {target}",
+                "route{:<7}{taken} {kind} to `{}`{} as {target}{}{}",
                 routed["route"]
                     .as_u64()
                     .map_or_else(String::new, |route| format!(" {route}")),
-                word(&routed["kind"]),
                 word(&routed["destination"]),
-                word(&routed["matcher"]),
+                addressed(routed),
+                if routed["provisional"] == true {
+                    ", until a better address is known"
+                } else {
+                    ""
+                },
+                match routed["not_before"].as_str() {
+                    Some(moment) => format!(", not before {moment}"),
+                    None => String::new(),
+                },
             ),
             None => say!(
                 text,
-                "route       {} has no address at `{}`: {}",
-                word(&routed["kind"]),
+                "route       {kind} has no address at `{}`: {}",
                 word(&routed["destination"]),
                 word(&routed["unresolved"]),
             ),
         }
+        for asked in items(&routed["asked"]) {
+            say!(
+                text,
+                "  matcher   {}: {}",
+                word(&asked["matcher"]),
+                word(&asked["found"])
+            );
+        }
+        if let (Some(_), Some(why)) = (routed["target"].as_str(), routed["unresolved"].as_str()) {
+            say!(text, "  not       {why}");
+        }
+        if let Some(until) = routed["waits_until"].as_str() {
+            say!(text, "  waits     until {until}");
+        }
+    }
+}
+
+/// Which kind of address was taken and which matcher made it known.
+fn addressed(routed: &Value) -> String {
+    match (routed["address"].as_str(), routed["matcher"].as_str()) {
+        (Some(address), Some(matcher)) => format!(", addressed by {address} (matcher `{matcher}`)"),
+        _ => String::new(),
+    }
+}
+
+fn attendance(text: &mut String, trace: &Value) {
+    for note in items(&trace["attendance"]) {
+        say!(text, "registry    {}", word(note));
     }
 }
 

@@ -215,36 +215,52 @@ impl Outbound {
     /// # Errors
     /// Why there is none, in words: what every kind of address lacks.
     pub fn target(&self, outcome: &Outcome) -> Result<Target, String> {
-        let outcome = outcome_json(outcome, None, &self.settings);
-        let scope = Roots::new(&self.settings).with("outcome", &outcome);
         let mut lacking = Vec::new();
-        for TargetRule {
+        for kind in 0..self.addresses() {
+            match self.address(kind, outcome) {
+                Ok(target) => return Ok(target),
+                Err(why) => lacking.push(why),
+            }
+        }
+        Err(format!("no address: {}", lacking.join("; ")))
+    }
+
+    /// How many kinds of addresses there are, best first.
+    pub fn addresses(&self) -> usize {
+        self.rules.targets.len()
+    }
+
+    /// The outcome's address of one kind, counted from 0.
+    ///
+    /// # Errors
+    /// What it lacks, in words.
+    pub fn address(&self, kind: usize, outcome: &Outcome) -> Result<Target, String> {
+        let TargetRule {
             name,
             when,
             address,
             provisional,
-        } in &self.rules.targets
-        {
-            if when.as_ref().is_some_and(|when| !when.hold(&scope)) {
-                lacking.push(format!("{name}: its conditions do not hold"));
-                continue;
-            }
-            match address.complete(&scope, &|value, text| encoded_part(value, text)) {
-                Ok(address) if has_dotted_part(&address) => {
-                    lacking.push(format!("{name}: a part is `.` or `..`"));
-                }
-                Ok(address) => {
-                    let name = name.clone();
-                    return Ok(Target {
-                        name,
-                        address,
-                        provisional: *provisional,
-                    });
-                }
-                Err(missing) => lacking.push(format!("{name} needs {}", missing.join(" and "))),
-            }
+        } = self
+            .rules
+            .targets
+            .get(kind)
+            .ok_or_else(|| format!("there is no address {kind}"))?;
+        let outcome = outcome_json(outcome, None, &self.settings);
+        let scope = Roots::new(&self.settings).with("outcome", &outcome);
+        if when.as_ref().is_some_and(|when| !when.hold(&scope)) {
+            return Err(format!("{name}: its conditions do not hold"));
         }
-        Err(format!("no address: {}", lacking.join("; ")))
+        match address.complete(&scope, &|value, text| encoded_part(value, text)) {
+            Ok(address) if has_dotted_part(&address) => {
+                Err(format!("{name}: a part is `.` or `..`"))
+            }
+            Ok(address) => Ok(Target {
+                name: name.clone(),
+                address,
+                provisional: *provisional,
+            }),
+            Err(missing) => Err(format!("{name} needs {}", missing.join(" and "))),
+        }
     }
 
     /// The moment before which the outcome is not to be sent; `None`: it may be sent at once. The same for an outcome

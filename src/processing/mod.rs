@@ -1,11 +1,23 @@
-//! From stored events to facts, dispositions and lanes.
+//! From stored events to facts, dispositions, registries and lanes.
 //!
-//! The processor takes stored events oldest first, runs the rules of their source, routes the facts
-//! and stores everything in one write per event. It holds no state: a crash at any moment leaves the
-//! event marked "to process", and doing it again gives the same result. One event that cannot be read
-//! becomes `failed` with its reason and delays nothing.
+//! The processor takes stored events oldest first, runs the rules of their source, puts their facts into the
+//! registries, routes them, and stores everything in one write per event. It holds no state: a crash at any
+//! moment leaves the event marked "to process", and doing it again gives the same result. One event that
+//! cannot be read becomes `failed` with its reason and delays nothing.
+//!
+//! # The one idea
+//!
+//! What an event leads to is a pure function of the event, its rules, the registries that it read, and the
+//! moment. It *watches* what it read and may ask to be woken at a moment; when either comes, it is processed
+//! again, and settling it again replaces all that it led to before. So an early event, a late cancellation,
+//! a reschedule in either order and an attendance that nobody reported all come to the same end by one
+//! mechanism, in whatever order they are heard of.
 
+pub mod admin_event;
+mod attendance;
+mod correlation;
 mod routing;
+mod story;
 #[cfg(test)]
 mod tests;
 
@@ -14,18 +26,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::future::join_all;
-use serde::Serialize;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::connector::{Derived, Reading};
-use crate::mapping::Trace;
-use crate::model::{Disposition, Fact, SourceName};
+use crate::model::{Disposition, Fact, Outcome, SourceName};
 use crate::queue::{Processed, Queue, QueueError, StoredEvent};
+use crate::registry::{Contributions, Memory, View};
 use crate::setup::{Routes, Source};
 
-pub use routing::{Routed, Routing, Withheld};
+use admin_event::{AdminBody, LaneAddress};
+use attendance::Attendance;
+use story::Story;
+
+pub use attendance::INFERRED;
+pub use correlation::Asked;
+pub use routing::{Origin, Routed, Routing, Withheld};
 
 /// Events taken from the queue at a time; their results share commits.
 const PAGE: usize = 512;
@@ -35,25 +52,78 @@ const PAGE: usize = 512;
 pub struct Processor {
     sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
     routes: Arc<Routes>,
+    clock: Clock,
 }
 
 impl Processor {
     /// A processor for these sources and routes.
-    pub fn new(sources: Arc<BTreeMap<SourceName, Arc<Source>>>, routes: Arc<Routes>) -> Self {
-        Self { sources, routes }
+    pub fn new(
+        sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
+        routes: Arc<Routes>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            sources,
+            routes,
+            clock,
+        }
     }
 
-    /// What becomes of one event. Pure: nothing is stored, nothing is sent.
+    /// What becomes of one event where nothing else was heard of yet: a dry run at the moment of its receipt.
+    /// Nothing is stored, nothing is sent.
     pub fn process(&self, event: &StoredEvent) -> Processed {
-        let Some(source) = self.sources.get(&event.source) else {
-            return failed(format!(
+        let nothing = Memory::default();
+        let mut view = View::new(&nothing);
+        self.process_in(event, event.received_at, &mut view)
+            .unwrap_or_else(|error| failed(error.to_string()))
+    }
+
+    /// What becomes of one event in view of the registries, at a moment. Its records are in the view afterwards.
+    ///
+    /// # Errors
+    /// When the registries cannot be read. That is not the event's fault: it has to be processed again.
+    pub fn process_in(
+        &self,
+        event: &StoredEvent,
+        now: Timestamp,
+        view: &mut View<'_>,
+    ) -> Result<Processed, QueueError> {
+        view.begin();
+        // Belt and braces: a mistake in our own code must cost one event, not the processor.
+        let processed = catch_unwind(AssertUnwindSafe(|| self.examine(event, now, view)));
+        let mut processed = match processed {
+            Ok(processed) => processed?,
+            Err(_panic) => failed("reading it failed inside outcome-bridge".to_owned()),
+        };
+        if processed.disposition == Some(Disposition::Failed) {
+            view.begin();
+        }
+        (processed.records, processed.watches) = view.finish();
+        processed.mark = event.mark;
+        Ok(processed)
+    }
+
+    fn examine(
+        &self,
+        event: &StoredEvent,
+        now: Timestamp,
+        view: &mut View<'_>,
+    ) -> Result<Processed, QueueError> {
+        let case = Case {
+            event,
+            now,
+            routes: &self.routes,
+        };
+        if event.source.as_str() == SourceName::ADMIN {
+            return case.by_hand(&self.sources, view);
+        }
+        match self.sources.get(&event.source) {
+            Some(source) => case.by_rules(source, view),
+            None => Ok(failed(format!(
                 "there is no source `{}` in the configuration",
                 event.source
-            ));
-        };
-        // Belt and braces: a mistake in our own code must cost one event, not the processor.
-        catch_unwind(AssertUnwindSafe(|| process(source, &self.routes, event)))
-            .unwrap_or_else(|_panic| failed("reading it failed inside outcome-bridge".to_owned()))
+            ))),
+        }
     }
 
     fn count(&self, event: &StoredEvent, processed: &Processed, took: Duration) {
@@ -75,7 +145,8 @@ impl Processor {
     ) -> Result<(), QueueError> {
         while !shutdown.is_cancelled() {
             let arrived = queue.events_arrived();
-            if self.step(&queue).await? == 0 {
+            let woken = queue.wake_due(PAGE).await?;
+            if self.step(&queue).await? == 0 && woken == 0 {
                 tokio::select! {
                     () = arrived => {}
                     () = shutdown.cancelled() => {}
@@ -96,61 +167,38 @@ impl Processor {
         }
         let count = events.len();
         let processor = self.clone();
-        // Rules may take milliseconds for a large body: not on a thread that serves sockets.
+        let registry = queue.registry();
+        // Rules may take milliseconds for a large body, and registries read the disk: not on a thread that
+        // serves sockets.
         let processed = tokio::task::spawn_blocking(move || {
+            let mut view = View::new(&*registry);
+            let process = |event: &StoredEvent| {
+                let started = Instant::now();
+                let now = processor.clock.now();
+                let processed = processor.process_in(event, now, &mut view)?;
+                processor.count(event, &processed, started.elapsed());
+                Ok((event.id, processed))
+            };
             events
                 .iter()
-                .map(|event| {
-                    let started = Instant::now();
-                    let processed = processor.process(event);
-                    processor.count(event, &processed, started.elapsed());
-                    (event.id, processed)
-                })
-                .collect::<Vec<_>>()
+                .map(process)
+                .collect::<Result<Vec<_>, QueueError>>()
         })
         .await
-        .map_err(|error| QueueError::Storage(error.to_string().into()))?;
-        let settled = processed.into_iter().map(|(id, processed)| async move {
-            match queue
-                .settle_event(id, processed)
-                .await
-                .err()
-                .map(refused)
-                .transpose()?
-            {
-                None => Ok(()),
-                Some(failed) => queue.settle_event(id, failed).await,
+        .map_err(|error| QueueError::Storage(error.to_string().into()))??;
+        let marks: Vec<_> = processed
+            .iter()
+            .map(|(id, processed)| (*id, processed.mark))
+            .collect();
+        let answers = queue.settle_events(processed).await;
+        for ((id, mark), answer) in marks.into_iter().zip(answers) {
+            if let Err(error) = answer {
+                let mut failed = refused(error)?;
+                failed.mark = mark;
+                queue.settle_event(id, failed).await?;
             }
-        });
-        join_all(settled)
-            .await
-            .into_iter()
-            .collect::<Result<(), _>>()?;
+        }
         Ok(count)
-    }
-}
-
-/// What is kept of how an event was processed, for `explain`. Written straight to JSON text: it is made
-/// for every event and read for few.
-#[derive(Default, Serialize)]
-struct Story<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rules: Option<&'a Trace>,
-    #[serde(skip_serializing_if = "<[Routed]>::is_empty")]
-    routing: &'a [Routed],
-    #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
-    withheld: &'a [Withheld],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    foreign: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<&'a str>,
-}
-
-impl Story<'_> {
-    fn to_json(&self) -> Bytes {
-        serde_json::to_vec(self)
-            .expect("texts, numbers and lists are always JSON")
-            .into()
     }
 }
 
@@ -179,50 +227,6 @@ fn failed(reason: String) -> Processed {
     }
 }
 
-fn process(source: &Source, routes: &Routes, event: &StoredEvent) -> Processed {
-    let rules = source.rules();
-    let reading = Reading {
-        rules: &rules.ruleset,
-        setting: &source.settings,
-        region: source.region,
-    };
-    let (derivation, left_out) = match source.inbound.derive(event, &reading) {
-        Ok(Derived::Asked {
-            derivation,
-            left_out,
-        }) => (derivation, left_out),
-        Ok(Derived::Foreign(reason)) => return foreign(reason),
-        Err(error) => return failed(format!("the body cannot be read: {error}")),
-    };
-    let routing = Routing::of(&derivation.facts, routes, &event.source, event.id);
-    let (disposition, mut reason) = conclude(
-        derivation.disposition,
-        derivation.reason,
-        &derivation.facts,
-        &routing,
-    );
-    if let Some(left_out) = &left_out {
-        reason = format!("{reason}; {left_out}");
-    }
-    let trace = Story {
-        rules: Some(&derivation.trace),
-        routing: &routing.routed,
-        withheld: &routing.withheld,
-        foreign: left_out.as_deref(),
-        failed: None,
-    }
-    .to_json();
-    Processed {
-        disposition: Some(disposition),
-        reason,
-        trace,
-        facts: derivation.facts,
-        changes: routing.changes,
-        mark: event.mark,
-        ..Processed::default()
-    }
-}
-
 /// A genuine event of another account: the vendor signs for all its customers with one key.
 fn foreign(reason: String) -> Processed {
     Processed {
@@ -237,19 +241,155 @@ fn foreign(reason: String) -> Processed {
     }
 }
 
-/// The disposition after routing: an outcome that no destination can address is `unmatched`; one
-/// that only some can address stays `mapped`, and the reason names the others.
+/// One event being processed.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    event: &'a StoredEvent,
+    now: Timestamp,
+    routes: &'a Routes,
+}
+
+/// What is known of an event before its facts go anywhere.
+struct Found<'a> {
+    disposition: Disposition,
+    reason: String,
+    facts: Vec<Fact>,
+    story: Story<'a>,
+}
+
+impl Case<'_> {
+    /// An event whose facts its source's rules derive.
+    fn by_rules(self, source: &Source, view: &mut View<'_>) -> Result<Processed, QueueError> {
+        let rules = source.rules();
+        let reading = Reading {
+            rules: &rules.ruleset,
+            setting: &source.settings,
+            region: source.region,
+        };
+        let (derivation, left_out) = match source.inbound.derive(self.event, &reading) {
+            Ok(Derived::Asked {
+                derivation,
+                left_out,
+            }) => (derivation, left_out),
+            Ok(Derived::Foreign(reason)) => return Ok(foreign(reason)),
+            Err(error) => return Ok(failed(format!("the body cannot be read: {error}"))),
+        };
+        let found = Found {
+            disposition: derivation.disposition,
+            reason: derivation.reason,
+            facts: derivation.facts,
+            story: Story {
+                rules: Some(&derivation.trace),
+                foreign: left_out.as_deref(),
+                ..Story::default()
+            },
+        };
+        self.settle(found, &source.name, Some(source), &[], view)
+    }
+
+    /// An event of the source `admin`, which brings its facts along.
+    fn by_hand(
+        self,
+        sources: &BTreeMap<SourceName, Arc<Source>>,
+        view: &mut View<'_>,
+    ) -> Result<Processed, QueueError> {
+        let body = match AdminBody::parse(&self.event.body) {
+            Ok(body) => body,
+            Err(mistake) => return Ok(failed(format!("the body cannot be taken: {mistake}"))),
+        };
+        let ids_of = body.ids_of();
+        let source = sources.get(&ids_of).map(|source| &**source);
+        if body.source.is_some() && source.is_none() {
+            return Ok(failed(format!(
+                "there is no source `{ids_of}` in the configuration"
+            )));
+        }
+        let facts = body.facts_of(self.event.id);
+        let found = Found {
+            disposition: Disposition::Mapped,
+            reason: format!("{}: {} facts", body.by, facts.len()),
+            facts,
+            story: Story {
+                by: Some(&body.by),
+                ..Story::default()
+            },
+        };
+        self.settle(found, &ids_of, source, &body.at, view)
+    }
+
+    /// Puts facts into the registries, infers what nobody said, and routes all of it.
+    fn settle(
+        self,
+        found: Found<'_>,
+        ids_of: &SourceName,
+        source: Option<&Source>,
+        at: &[LaneAddress],
+        view: &mut View<'_>,
+    ) -> Result<Processed, QueueError> {
+        let Found {
+            disposition,
+            reason,
+            mut facts,
+            mut story,
+        } = found;
+        let event = self.event;
+        let platform = source.map_or(SourceName::ADMIN, |source| source.connector.name.as_str());
+        let said = Contributions::of(&facts, event.id, ids_of.as_str(), platform);
+        view.contribute(event.id, said, self.now)?;
+        let attendance = match source {
+            Some(source) => attendance::infer(&facts, source, event, self.now, view)?,
+            None => Attendance::default(),
+        };
+        let grace = source.map_or(jiff::SignedDuration::ZERO, |source| source.grace);
+        let inferred = attendance.inferred.iter().cloned();
+        facts.extend(inferred.map(Fact::Outcome));
+        let arose_at = |outcome: &Outcome| match outcome.rule.as_str() {
+            INFERRED => crate::registry::later(outcome.occurred_at, grace),
+            _ => outcome.occurred_at.max(event.received_at),
+        };
+        let origin = Origin {
+            event: event.id,
+            received_at: event.received_at,
+            now: self.now,
+            ids_of,
+            at,
+        };
+        let routing = Routing::of(&mut facts, arose_at, self.routes, origin, view)?;
+        let (disposition, reason) = conclude(disposition, reason, &facts, &routing);
+        let reasons = [
+            Some(reason),
+            attendance.reason(),
+            story.foreign.map(str::to_owned),
+        ];
+        story.routing = &routing.routed;
+        story.withheld = &routing.withheld;
+        story.attendance = &attendance.notes;
+        Ok(Processed {
+            disposition: Some(disposition),
+            reason: reasons.into_iter().flatten().collect::<Vec<_>>().join("; "),
+            trace: story.to_json(),
+            wake_at: attendance.wake_at.into_iter().chain(routing.wake_at).min(),
+            changes: routing.changes,
+            facts,
+            ..Processed::default()
+        })
+    }
+}
+
+/// The disposition after routing: an outcome that waits for its address makes the event wait; one that no
+/// destination can address for good is `unmatched`; one that only some can address stays `mapped`. The reason
+/// names the others.
 fn conclude(
     disposition: Disposition,
     reason: String,
     facts: &[Fact],
     routing: &Routing,
 ) -> (Disposition, String) {
-    let unresolved = routing.unresolved();
-    let has_outcomes = facts
-        .iter()
-        .any(|f| matches!(f, Fact::Outcome(_) | Fact::Retraction(_)));
-    if disposition == Disposition::Mapped && has_outcomes && routing.routed.is_empty() {
+    if disposition != Disposition::Mapped {
+        return (disposition, reason);
+    }
+    let goes_somewhere = |f: &Fact| !matches!(f, Fact::Appointment(_) | Fact::Call(_));
+    if facts.iter().any(goes_somewhere) && routing.routed.is_empty() {
         let why = match routing.withheld.first() {
             Some(withheld) => format!(
                 "no route takes it: to {}, {}",
@@ -259,16 +399,22 @@ fn conclude(
         };
         return (disposition, format!("{reason}; {why}"));
     }
-    if disposition != Disposition::Mapped || unresolved.is_empty() {
-        return (disposition, reason);
-    }
-    let only_outcomes = !facts
-        .iter()
-        .any(|f| matches!(f, Fact::Appointment(_) | Fact::Call(_)));
-    let disposition = if routing.changes.is_empty() && only_outcomes {
-        Disposition::Unmatched
-    } else {
-        disposition
+    let (waiting, unresolved) = (routing.waiting(), routing.unresolved());
+    let lacking = match unresolved.as_str() {
+        "" => String::new(),
+        unresolved => format!("; no address at {unresolved}"),
     };
-    (disposition, format!("{reason}; no address at {unresolved}"))
+    if !waiting.is_empty() {
+        let reason = format!("{reason}; waits for an address at {waiting}{lacking}");
+        return (Disposition::Waiting, reason);
+    }
+    let is_final = |routed: &Routed| routed.target.is_some() && !routed.provisional;
+    let settled = unresolved.is_empty()
+        || routing.routed.iter().any(is_final)
+        || !facts.iter().all(goes_somewhere);
+    let disposition = match settled {
+        true => disposition,
+        false => Disposition::Unmatched,
+    };
+    (disposition, format!("{reason}{lacking}"))
 }

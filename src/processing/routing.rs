@@ -1,38 +1,60 @@
 //! From facts to lanes: which destinations want them, and at which address.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
 
+use super::admin_event::LaneAddress;
+use super::correlation::{Asked, Finder, Resolution};
 use crate::model::{
-    Basis, DestinationName, EventId, Fact, Outcome, OutcomeKind, Retraction, SourceName, Subject,
+    Basis, Deliver, DestinationName, EventId, Fact, Matcher, Outcome, OutcomeKind, Retraction,
+    SourceName, Subject,
 };
-use crate::queue::{Change, LaneChange};
-use crate::setup::{Destination, Routes, Taken};
+use crate::queue::{Change, LaneChange, Result};
+use crate::registry::{View, later};
+use crate::setup::{Destination, Routes};
 
 /// Where one fact went, as the trace keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Routed {
     /// The destination.
     pub destination: DestinationName,
-    /// What it is about.
-    pub kind: OutcomeKind,
-    /// Whether it takes the outcome back.
+    /// What it is about; nothing for a release of corrections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<OutcomeKind>,
+    /// Whether it takes something back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retract: bool,
-    /// The route that led there, counted from 1. `None`: every outcome goes there, or it is a retraction.
+    /// The route that led there, counted from 1. `None`: every outcome goes there, or it takes something back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<usize>,
-    /// Which way of addressing was taken, e.g. `call` or `phone`.
+    /// Which kind of address was taken, e.g. `call` or `phone`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub matcher: Option<String>,
+    pub address: Option<String>,
+    /// Which matcher made it known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matcher: Option<Matcher>,
     /// The address at the destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Why there is no address.
+    /// Whether a better address is taken as soon as one is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
+    /// What each matcher found, in the order in which they were asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+    /// Why there is no address, or why a better one was not taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresolved: Option<String>,
+    /// Until when it waits for an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<Timestamp>,
+    /// It is not delivered before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// A destination that conditions kept an outcome from, as the trace keeps it.
@@ -46,6 +68,21 @@ pub struct Withheld {
     pub why: String,
 }
 
+/// What routing needs to know of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The event.
+    pub event: EventId,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// The moment of processing.
+    pub now: Timestamp,
+    /// The source whose ids its facts name.
+    pub ids_of: &'a SourceName,
+    /// Lanes that its facts go to, whatever they are about.
+    pub at: &'a [LaneAddress],
+}
+
 /// All that routing made of an event's facts.
 #[derive(Debug, Default)]
 pub struct Routing {
@@ -55,111 +92,279 @@ pub struct Routing {
     pub routed: Vec<Routed>,
     /// Where conditions did not hold.
     pub withheld: Vec<Withheld>,
+    /// When the first of those that wait has waited long enough.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// One fact on its way.
+struct Parcel<'a> {
+    outcome: &'a Outcome,
+    change: Change,
+    /// When an inferred outcome arose.
+    arose_at: Timestamp,
 }
 
 impl Routing {
-    /// Routes the facts of one event. Outcomes are numbered in the order of `facts`.
-    pub fn of(facts: &[Fact], routes: &Routes, source: &SourceName, event: EventId) -> Self {
+    /// Routes the facts of one event. Outcomes are numbered in the order of `facts`; what their bookings, deals
+    /// and contacts tell of whom they are about is added to them. `arose_at` says when an outcome came to be.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn of(
+        facts: &mut [Fact],
+        arose_at: impl Fn(&Outcome) -> Timestamp,
+        routes: &Routes,
+        origin: Origin<'_>,
+        view: &mut View<'_>,
+    ) -> Result<Self> {
         let mut routing = Self::default();
         let mut ordinal = 0;
         for fact in facts {
             match fact {
                 Fact::Outcome(outcome) => {
-                    let change = Change::Outcome(ordinal);
+                    let parcel = Parcel {
+                        outcome,
+                        change: Change::Outcome(ordinal),
+                        arose_at: arose_at(outcome),
+                    };
+                    let subject = routing.deliver(&parcel, routes, origin, view)?;
+                    outcome.subject = subject;
                     ordinal += 1;
-                    let chosen = routes.choose(source, outcome);
-                    for Taken { destination, route } in chosen.taken {
-                        routing.route(outcome, &change, source, destination, route);
-                    }
-                    let withheld = chosen.left_out.into_iter().map(|left_out| Withheld {
-                        destination: left_out.destination,
-                        kind: outcome.kind,
-                        why: left_out.why,
-                    });
-                    routing.withheld.extend(withheld);
                 }
                 Fact::Retraction(retraction) => {
                     let change = Change::Retract(retraction.kind, retraction.occurred_at);
-                    let outcome = stand_in(retraction, source, event);
-                    for destination in routes.destinations(source, retraction.kind) {
-                        routing.route(&outcome, &change, source, destination, None);
-                    }
+                    let outcome = stand_in(retraction, origin);
+                    let arose_at = retraction.occurred_at;
+                    let parcel = Parcel {
+                        outcome: &outcome,
+                        change,
+                        arose_at,
+                    };
+                    routing.deliver(&parcel, routes, origin, view)?;
                 }
-                Fact::Appointment(_) | Fact::Call(_) | Fact::Release(_) => {}
+                Fact::Release(release) => {
+                    // A correction may be of any kind, so its release goes wherever one may have gone.
+                    let taken_back = Retraction {
+                        kind: OutcomeKind::FollowUp,
+                        subject: release.subject.clone(),
+                        occurred_at: release.occurred_at,
+                        rule: release.rule.clone(),
+                    };
+                    let parcel = Parcel {
+                        outcome: &stand_in(&taken_back, origin),
+                        change: Change::Release(origin.received_at),
+                        arose_at: release.occurred_at,
+                    };
+                    routing.deliver(&parcel, routes, origin, view)?;
+                }
+                Fact::Appointment(_) | Fact::Call(_) => {}
             }
         }
-        routing
+        Ok(routing)
     }
 
-    fn route(
+    /// Brings a parcel to every destination that wants it, and answers what is known of its subject then.
+    fn deliver(
         &mut self,
-        outcome: &Outcome,
-        change: &Change,
+        parcel: &Parcel<'_>,
+        routes: &Routes,
+        origin: Origin<'_>,
+        view: &mut View<'_>,
+    ) -> Result<Subject> {
+        if !origin.at.is_empty() {
+            for lane in origin.at {
+                self.bring_to(lane, parcel, routes);
+            }
+            return Ok(parcel.outcome.subject.clone());
+        }
+        let mut known = parcel.outcome.subject.clone();
+        let mut calls: Vec<Option<String>> = Vec::new();
+        for (destination, route) in self.wanting(parcel, routes, origin.ids_of) {
+            let mut finder = Finder::new(view, origin.ids_of.as_str(), parcel.outcome);
+            let resolution = finder.resolve(&destination.outbound, &destination.correlation)?;
+            fill(&mut known, &resolution.subject);
+            calls.push(resolution.call_id.clone());
+            let routed = Routed {
+                route,
+                ..Routed::to(destination.name.clone(), parcel)
+            };
+            self.bring(&destination, parcel, resolution, (origin, routed));
+        }
+        // Destinations may know different calls; only when they agree it is the outcome's.
+        let mut found = calls.into_iter().flatten();
+        if known.call_id.is_none()
+            && let Some(first) = found.next()
+            && found.all(|other| other == first)
+        {
+            known.call_id = Some(first);
+        }
+        Ok(known)
+    }
+
+    /// The destinations that want a parcel, with the routes that lead there.
+    fn wanting(
+        &mut self,
+        parcel: &Parcel<'_>,
+        routes: &Routes,
         source: &SourceName,
-        destination: &Destination,
-        route: Option<usize>,
-    ) {
-        let mut routed = Routed {
-            destination: destination.name.clone(),
-            kind: outcome.kind,
-            retract: matches!(change, Change::Retract(..)),
-            route,
-            matcher: None,
-            target: None,
-            unresolved: None,
-        };
-        match destination.outbound.target(outcome) {
-            Err(why) => routed.unresolved = Some(why),
-            Ok(target) => {
-                let not_before = match change {
-                    Change::Outcome(_) => destination.outbound.not_before(outcome),
-                    Change::Retract(..) | Change::Release(_) => None,
-                };
-                self.changes.push(LaneChange {
-                    destination: destination.name.clone(),
-                    target: target.address.clone(),
-                    mode: destination.mode,
-                    precedence: destination.precedence,
-                    can_clear: destination.outbound.can_clear(),
-                    max_age: max_age(destination, outcome, not_before),
-                    change: change.clone(),
-                    not_before,
-                    origin: origin(source, &outcome.subject),
-                });
-                routed.matcher = Some(target.name);
-                routed.target = Some(target.address);
+    ) -> Vec<(Arc<Destination>, Option<usize>)> {
+        let all_of = |kind| routes.destinations(source, kind).iter().cloned();
+        match parcel.change {
+            Change::Outcome(_) => {
+                let chosen = routes.choose(source, parcel.outcome);
+                self.withheld
+                    .extend(chosen.left_out.into_iter().map(|left_out| Withheld {
+                        destination: left_out.destination,
+                        kind: parcel.outcome.kind,
+                        why: left_out.why,
+                    }));
+                let taken = chosen.taken.into_iter();
+                taken
+                    .map(|taken| (Arc::clone(taken.destination), taken.route))
+                    .collect()
+            }
+            Change::Retract(..) => all_of(parcel.outcome.kind).map(|to| (to, None)).collect(),
+            Change::Release(_) => {
+                let mut all: Vec<_> = OutcomeKind::ALL.into_iter().flat_map(all_of).collect();
+                all.sort_by(|one, other| one.name.cmp(&other.name));
+                all.dedup_by(|one, other| one.name == other.name);
+                all.into_iter().map(|to| (to, None)).collect()
             }
         }
+    }
+
+    fn bring(
+        &mut self,
+        destination: &Destination,
+        parcel: &Parcel<'_>,
+        resolution: Resolution,
+        (origin, mut routed): (Origin<'_>, Routed),
+    ) {
+        // What needed no search has nothing to tell.
+        if resolution.asked.len() > 1 {
+            routed.asked = resolution.asked;
+        }
+        if !resolution.lacking.is_empty() {
+            routed.unresolved = Some(resolution.lacking.join("; "));
+        }
+        match resolution.target {
+            Some(target) => {
+                routed.address = Some(target.name);
+                routed.matcher = resolution.matcher;
+                routed.provisional = target.provisional;
+                self.change(destination, parcel, target.address, origin.ids_of, routed);
+            }
+            None => {
+                let until = later(origin.received_at, destination.correlation.wait);
+                if resolution.may_change && origin.now < until {
+                    routed.waits_until = Some(until);
+                    self.wake_at = Some(self.wake_at.map_or(until, |wake| wake.min(until)));
+                }
+                self.routed.push(routed);
+            }
+        }
+    }
+
+    /// Brings a parcel to a lane that was named.
+    fn bring_to(&mut self, lane: &LaneAddress, parcel: &Parcel<'_>, routes: &Routes) {
+        if let Some(destination) = routes.destination(&lane.destination) {
+            let routed = Routed::to(destination.name.clone(), parcel);
+            let source = &parcel.outcome.source;
+            self.change(destination, parcel, lane.target.clone(), source, routed);
+        } else {
+            let why = format!("no route leads to a destination `{}`", lane.destination);
+            self.routed.push(Routed {
+                unresolved: Some(why),
+                ..Routed::to(lane.destination.clone(), parcel)
+            });
+        }
+    }
+
+    fn change(
+        &mut self,
+        destination: &Destination,
+        parcel: &Parcel<'_>,
+        target: String,
+        ids_of: &SourceName,
+        mut routed: Routed,
+    ) {
+        routed.target = Some(target.clone());
+        routed.not_before = not_before(destination, parcel);
+        self.changes.push(LaneChange {
+            destination: destination.name.clone(),
+            target,
+            mode: destination.mode,
+            precedence: destination.precedence,
+            can_clear: destination.outbound.can_clear(),
+            max_age: max_age(destination, parcel.outcome, routed.not_before),
+            change: parcel.change.clone(),
+            not_before: routed.not_before,
+            origin: match parcel.change {
+                Change::Release(_) => 0,
+                Change::Outcome(_) | Change::Retract(..) => about(ids_of, &parcel.outcome.subject),
+            },
+        });
         self.routed.push(routed);
     }
 
-    /// Why some destinations have no address for it, in words; empty when all have one.
+    /// Why some destinations have no address for it, in words; empty when all have one or wait.
     pub fn unresolved(&self) -> String {
-        let reasons = self.routed.iter().filter_map(|routed| {
-            routed
-                .unresolved
-                .as_ref()
-                .map(|why| format!("{}: {why}", routed.destination))
+        self.told(|routed| routed.target.is_none() && routed.waits_until.is_none())
+    }
+
+    /// What some destinations wait for, in words; empty when none does.
+    pub fn waiting(&self) -> String {
+        self.told(|routed| routed.waits_until.is_some())
+    }
+
+    fn told(&self, which: impl Fn(&Routed) -> bool) -> String {
+        let reasons = self.routed.iter().filter(|routed| which(routed));
+        let told = reasons.map(|routed| {
+            let why = routed.unresolved.as_deref().unwrap_or_default();
+            let until = routed.waits_until;
+            let until = until.map_or_else(String::new, |until| format!(" (until {until})"));
+            format!("{}: {why}{until}", routed.destination)
         });
-        reasons.collect::<Vec<_>>().join("; ")
+        told.collect::<Vec<_>>().join("; ")
     }
 }
 
-/// The outcome that a retraction takes back, as far as addressing needs it.
-fn stand_in(retraction: &Retraction, source: &SourceName, event: EventId) -> Outcome {
-    Outcome {
-        kind: retraction.kind,
-        label: None,
-        value: None,
-        notes: None,
-        metadata: Map::new(),
-        subject: retraction.subject.clone(),
-        occurred_at: retraction.occurred_at,
-        basis: Basis::Reported,
-        source: source.clone(),
-        event,
-        rule: retraction.rule.clone(),
+impl Routed {
+    fn to(destination: DestinationName, parcel: &Parcel<'_>) -> Self {
+        let release = matches!(parcel.change, Change::Release(_));
+        Self {
+            destination,
+            kind: (!release).then_some(parcel.outcome.kind),
+            retract: !matches!(parcel.change, Change::Outcome(_)),
+            route: None,
+            address: None,
+            matcher: None,
+            target: None,
+            provisional: false,
+            asked: Vec::new(),
+            unresolved: None,
+            waits_until: None,
+            not_before: None,
+        }
     }
+}
+
+/// When a parcel may be delivered at the earliest: at the time that the connector reads from the outcome, and a
+/// guess not before the destination takes it for final.
+fn not_before(destination: &Destination, parcel: &Parcel<'_>) -> Option<Timestamp> {
+    if !matches!(parcel.change, Change::Outcome(_)) {
+        return None;
+    }
+    let held_back = match destination.deliver {
+        Deliver::Final(after) if parcel.outcome.basis == Basis::Inferred => {
+            Some(later(parcel.arose_at, after))
+        }
+        Deliver::Final(_) | Deliver::Current => None,
+    };
+    destination
+        .outbound
+        .not_before(parcel.outcome)
+        .max(held_back)
 }
 
 /// How long a delivery is tried, counted from its creation: what is scheduled gets its time on top.
@@ -174,8 +379,43 @@ fn max_age(
     destination.options.retry.max_age.saturating_add(ahead)
 }
 
-/// Ties revisions to the booking or deal they are about; 0 when neither is known.
-fn origin(source: &SourceName, subject: &Subject) -> u64 {
+/// Adds to `subject` what is known where nothing stands there.
+fn fill(subject: &mut Subject, known: &Subject) {
+    let text = |there: &mut Option<String>, known: &Option<String>| {
+        if there.is_none() {
+            there.clone_from(known);
+        }
+    };
+    if subject.phone.is_none() {
+        subject.phone.clone_from(&known.phone);
+    }
+    text(&mut subject.call_id, &known.call_id);
+    text(&mut subject.email, &known.email);
+    text(&mut subject.booking_id, &known.booking_id);
+    text(&mut subject.deal_id, &known.deal_id);
+    text(&mut subject.contact_id, &known.contact_id);
+    text(&mut subject.agent_id, &known.agent_id);
+}
+
+/// The outcome that a retraction takes back, as far as addressing needs it.
+fn stand_in(retraction: &Retraction, origin: Origin<'_>) -> Outcome {
+    Outcome {
+        kind: retraction.kind,
+        label: None,
+        value: None,
+        notes: None,
+        metadata: Map::new(),
+        subject: retraction.subject.clone(),
+        occurred_at: retraction.occurred_at,
+        basis: Basis::Reported,
+        source: origin.ids_of.clone(),
+        event: origin.event,
+        rule: retraction.rule.clone(),
+    }
+}
+
+/// Ties revisions to the booking or deal that the event itself names; 0 when it names neither.
+fn about(source: &SourceName, subject: &Subject) -> u64 {
     let Some(id) = subject.booking_id.as_ref().or(subject.deal_id.as_ref()) else {
         return 0;
     };

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Processor, refused};
+use crate::clock::Clock;
 use crate::connector::{Catalogue, Inbound, SourceOptions};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
 use crate::queue::{Mark, Processed, QueueError, StoredEvent};
@@ -38,7 +39,11 @@ fn processed(body: &str) -> Processed {
         rules,
     );
     let sources = BTreeMap::from([(name.clone(), Arc::new(source))]);
-    let processor = Processor::new(Arc::new(sources), Arc::new(Routes::default()));
+    let processor = Processor::new(
+        Arc::new(sources),
+        Arc::new(Routes::default()),
+        Clock::manual(Timestamp::UNIX_EPOCH),
+    );
     processor.process(&StoredEvent {
         id: EventId::first_at(1),
         source: name,

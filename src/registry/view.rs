@@ -87,11 +87,6 @@ impl<'a> View<'a> {
         Ok(self.bytes(&key)?.and_then(|value| decode(&value)))
     }
 
-    /// How many different things the event watches so far.
-    pub fn watched(&self) -> usize {
-        self.watches.len()
-    }
-
     fn bytes(&mut self, key: &RegistryKey) -> Result<Option<Bytes>> {
         if let Some(own) = self.records.iter().find(|record| record.key == *key) {
             return Ok(Some(own.value.clone()));

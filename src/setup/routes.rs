@@ -105,6 +105,13 @@ impl Routes {
         chosen
     }
 
+    /// The destination of this name, when a route leads to it.
+    pub fn destination(&self, name: &DestinationName) -> Option<&Arc<Destination>> {
+        let wanted = self.wanted.values().flat_map(BTreeMap::values);
+        let mut all = wanted.flat_map(|wanted| &wanted.destinations);
+        all.find(|known| known.name == *name)
+    }
+
     fn wanted_of(&self, source: &SourceName, kind: OutcomeKind) -> Option<&Wanted> {
         self.wanted.get(source)?.get(&kind)
     }

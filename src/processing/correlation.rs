@@ -1,0 +1,369 @@
+//! Which call, and so which address, an outcome belongs to at a destination.
+//!
+//! A destination's *matchers* are asked in its order. Each may add to what is known of the subject; after each
+//! the addresses of the connector are tried, best first. What is read is watched, so that an outcome that comes
+//! too early is addressed when its call, booking or contact appears, and a better address is taken then.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::connector::{Outbound, Target};
+use crate::model::{Correlation, Matcher, Outcome, SourceName, Subject, Touch};
+use crate::queue::{Order, RegistryKey, Result};
+use crate::registry::{Appointment, Call, Link, LinkKind, View, earlier, later, places};
+
+/// The most calls of one phone or address that are looked at for one of a source that counts.
+const MOST_CALLS: usize = 64;
+
+/// Where an outcome goes at one destination, and how that was found.
+#[derive(Debug, Default)]
+pub(super) struct Resolution {
+    /// The address, if there is one.
+    pub target: Option<Target>,
+    /// The matcher after which it could be made.
+    pub matcher: Option<Matcher>,
+    /// What each matcher found or lacked, in the order in which they were asked.
+    pub asked: Vec<Asked>,
+    /// What each kind of address lacks, when there is none.
+    pub lacking: Vec<String>,
+    /// What is known of the subject now: what its booking, deal and contact tell.
+    pub subject: Subject,
+    /// The call that was found by phone or e-mail.
+    pub call_id: Option<String>,
+    /// Whether anything was read that may change.
+    pub may_change: bool,
+}
+
+/// What a matcher found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Asked {
+    /// The matcher.
+    pub matcher: Matcher,
+    /// What it found, or why not.
+    pub found: String,
+}
+
+/// Finds the addresses of one outcome.
+pub(super) struct Finder<'v, 'r> {
+    view: &'v mut View<'r>,
+    source: &'v str,
+    outcome: &'v Outcome,
+}
+
+impl<'v, 'r> Finder<'v, 'r> {
+    /// A finder for `outcome`, whose ids are those of `source`.
+    pub(super) fn new(view: &'v mut View<'r>, source: &'v str, outcome: &'v Outcome) -> Self {
+        Self {
+            view,
+            source,
+            outcome,
+        }
+    }
+
+    /// Where the outcome goes at a destination.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub(super) fn resolve(
+        &mut self,
+        outbound: &Outbound,
+        options: &Correlation,
+    ) -> Result<Resolution> {
+        let mut trail = Trail::new(self.outcome, options);
+        let mut made = None;
+        let mut lacking = Vec::new();
+        for kind in 0..outbound.addresses() {
+            let mut why = None;
+            for asked in 0..options.matchers.len() {
+                if asked == trail.steps.len() {
+                    self.ask(options.matchers[asked], &mut trail)?;
+                }
+                let Some(subject) = &trail.steps[asked] else {
+                    continue;
+                };
+                let probe = Outcome {
+                    subject: subject.clone(),
+                    ..self.outcome.clone()
+                };
+                match outbound.address(kind, &probe) {
+                    Ok(target) => {
+                        made = Some((target, options.matchers[asked]));
+                        break;
+                    }
+                    Err(lacks) => why = Some(lacks),
+                }
+            }
+            if made.is_some() {
+                break;
+            }
+            lacking.extend(why);
+        }
+        let (target, matcher) = made.unzip();
+        Ok(Resolution {
+            may_change: trail.read,
+            target,
+            matcher,
+            lacking,
+            asked: trail.asked,
+            subject: trail.told,
+            call_id: trail.call_id,
+        })
+    }
+
+    fn ask(&mut self, matcher: Matcher, trail: &mut Trail<'_>) -> Result<()> {
+        let before = trail.subject.clone();
+        let found = match matcher {
+            Matcher::Field => {
+                trail.subject.call_id = trail.subject.call_id.take().or(self
+                    .outcome
+                    .subject
+                    .call_id
+                    .clone());
+                String::from("what the event itself names")
+            }
+            Matcher::Booking => self.booking(trail)?,
+            Matcher::Deal => self.link(LinkKind::Deal, trail)?,
+            Matcher::Contact => self.link(LinkKind::Contact, trail)?,
+            Matcher::Phone => self.phone(trail)?,
+            Matcher::Email => self.email(trail)?,
+        };
+        let first = !trail.steps.iter().any(Option::is_some);
+        let news = first || trail.subject != before;
+        trail.steps.push(news.then(|| trail.subject.clone()));
+        trail.asked.push(Asked { matcher, found });
+        Ok(())
+    }
+
+    fn booking(&mut self, trail: &mut Trail<'_>) -> Result<String> {
+        let Some(id) = trail.subject.booking_id.clone() else {
+            return Ok("no booking is named".to_owned());
+        };
+        trail.read = true;
+        let Some(appointment) = self.view.appointment(self.source, &id)? else {
+            return Ok(format!("booking `{id}` is not known yet"));
+        };
+        trail.anchored_by(appointment.first_seen.get());
+        let news = trail.learn(|subject| appointment.known.fill(subject));
+        Ok(told("booking", &id, &news))
+    }
+
+    fn link(&mut self, kind: LinkKind, trail: &mut Trail<'_>) -> Result<String> {
+        let id = match kind {
+            LinkKind::Deal => trail.subject.deal_id.clone(),
+            LinkKind::Contact => trail.subject.contact_id.clone(),
+        };
+        let word = kind.as_str();
+        let Some(id) = id else {
+            return Ok(format!("no {word} is named"));
+        };
+        trail.read = true;
+        let key = places::link(kind, self.source, &id);
+        let Some(link) = self.view.record::<Link>(key)? else {
+            return Ok(format!("{word} `{id}` is not known yet"));
+        };
+        // A contact lives for years: when it was first seen says nothing about which of its calls is meant.
+        if kind == LinkKind::Deal {
+            trail.anchored_by(link.first_seen.get());
+        }
+        let news = trail.learn(|subject| link.known.fill(subject));
+        Ok(told(word, &id, &news))
+    }
+
+    fn phone(&mut self, trail: &mut Trail<'_>) -> Result<String> {
+        if trail.subject.call_id.is_some() {
+            return Ok("the call is known".to_owned());
+        }
+        let Some(phone) = trail.subject.phone.clone() else {
+            return Ok("no phone is known".to_owned());
+        };
+        self.call(places::calls_of_phone(&phone), phone.as_str(), trail)
+    }
+
+    fn email(&mut self, trail: &mut Trail<'_>) -> Result<String> {
+        if trail.subject.call_id.is_some() {
+            return Ok("the call is known".to_owned());
+        }
+        let Some(email) = trail.subject.email.clone() else {
+            return Ok("no e-mail is known".to_owned());
+        };
+        let found = self.call(places::calls_of_email(&email), &email, trail)?;
+        if trail.subject.call_id.is_some() || trail.subject.phone.is_some() {
+            return Ok(found);
+        }
+        match self.appointment_of(&email, trail)? {
+            None => Ok(found),
+            Some(told) if trail.options.matchers.contains(&Matcher::Phone) => {
+                let by_phone = self.phone(trail)?;
+                Ok(format!("{found}; {told}; {by_phone}"))
+            }
+            Some(told) => Ok(format!("{found}; {told}")),
+        }
+    }
+
+    /// Asks the last appointment before, else the next after, that was made with this address.
+    fn appointment_of(&mut self, email: &str, trail: &mut Trail<'_>) -> Result<Option<String>> {
+        let key = places::appointments_of_email(email);
+        let (anchor, look_back) = (trail.anchor, trail.options.look_back);
+        let before = (earlier(anchor, look_back), anchor);
+        let mut found = self.view.find(key, before, Order::Newest, 1)?;
+        if found.is_empty() {
+            let after = (anchor, later(anchor, look_back));
+            found = self.view.find(key, after, Order::Oldest, 1)?;
+        }
+        let Some((start, key)) = found.pop() else {
+            return Ok(None);
+        };
+        let Some(appointment) = self.view.record::<Appointment>(key)? else {
+            return Ok(None);
+        };
+        let news = trail.learn(|subject| appointment.known.fill(subject));
+        Ok(Some(format!(
+            "the appointment with {email} at {start} tells {}",
+            listed(&news)
+        )))
+    }
+
+    /// Looks for the call under a phone or address, as the destination's `touch` says.
+    fn call(&mut self, key: RegistryKey, who: &str, trail: &mut Trail<'_>) -> Result<String> {
+        trail.read = true;
+        let look_back = trail.options.look_back;
+        let window = (earlier(trail.anchor, look_back), trail.anchor);
+        match self.touched(key, window, trail.options)? {
+            Touched::Nothing => {}
+            Touched::Several(count) => {
+                return Ok(format!(
+                    "ambiguous: {count} calls with {who}, and `touch` is \"only\""
+                ));
+            }
+            Touched::Call(at, call) => {
+                let touch = trail.options.touch.as_str();
+                let found = format!(
+                    "call `{}` of source `{}` at {at}, the {touch} one with {who}",
+                    call.call_id, call.source
+                );
+                trail.call_id = Some(call.call_id.clone());
+                trail.subject.call_id = Some(call.call_id.clone());
+                call.known.fill(&mut trail.subject);
+                return Ok(found);
+            }
+        }
+        let days = look_back.as_hours() / 24;
+        Ok(format!(
+            "no call with {who} in the {days} days before {}",
+            trail.anchor
+        ))
+    }
+
+    fn touched(
+        &mut self,
+        key: RegistryKey,
+        window: (Timestamp, Timestamp),
+        options: &Correlation,
+    ) -> Result<Touched> {
+        let order = match options.touch {
+            Touch::First => Order::Oldest,
+            Touch::Last | Touch::Only => Order::Newest,
+        };
+        let mut calls: Vec<(Timestamp, Call)> = Vec::new();
+        for (at, key) in self.view.find(key, window, order, MOST_CALLS)? {
+            let Some(call) = self.view.record::<Call>(key)? else {
+                continue;
+            };
+            // An imported call that is no source's may be anybody's.
+            let counts = |sources: &BTreeSet<SourceName>| {
+                sources.contains(call.source.as_str()) || call.source == SourceName::ADMIN
+            };
+            if !options.calls.as_ref().is_none_or(counts) {
+                continue;
+            }
+            calls.push((at, call));
+            if options.touch != Touch::Only {
+                break;
+            }
+        }
+        Ok(match (calls.pop(), calls.len()) {
+            (None, _) => Touched::Nothing,
+            (Some((at, call)), 0) => Touched::Call(at, Box::new(call)),
+            (Some(_), others) => Touched::Several(others + 1),
+        })
+    }
+}
+
+enum Touched {
+    Nothing,
+    Several(usize),
+    Call(Timestamp, Box<Call>),
+}
+
+/// What is known of the subject, matcher by matcher.
+struct Trail<'a> {
+    options: &'a Correlation,
+    /// What is known so far.
+    subject: Subject,
+    /// What the event, its booking, deal and contact tell; not what a call found by touch tells.
+    told: Subject,
+    /// The subject after each matcher; nothing where a matcher told nothing new.
+    steps: Vec<Option<Subject>>,
+    asked: Vec<Asked>,
+    /// Calls are looked for before this moment: when the deal or booking was first spoken of, so that all that
+    /// is said of it later, also that it is taken back, finds the same call.
+    anchor: Timestamp,
+    call_id: Option<String>,
+    read: bool,
+}
+
+impl<'a> Trail<'a> {
+    fn new(outcome: &Outcome, options: &'a Correlation) -> Self {
+        let mut subject = outcome.subject.clone();
+        // Only the matcher `field` says that the event's own call id counts.
+        subject.call_id = None;
+        Self {
+            options,
+            subject,
+            told: outcome.subject.clone(),
+            steps: Vec::new(),
+            asked: Vec::new(),
+            anchor: outcome.occurred_at,
+            call_id: None,
+            read: false,
+        }
+    }
+
+    fn anchored_by(&mut self, first_seen: Option<Timestamp>) {
+        self.anchor = first_seen.map_or(self.anchor, |seen| seen.min(self.anchor));
+    }
+
+    /// Adds what a record knows, and names what was news.
+    fn learn(&mut self, fill: impl Fn(&mut Subject)) -> Vec<&'static str> {
+        let before = self.subject.clone();
+        fill(&mut self.subject);
+        fill(&mut self.told);
+        news(&before, &self.subject)
+    }
+}
+
+fn news(before: &Subject, after: &Subject) -> Vec<&'static str> {
+    let parts = [
+        ("call id", before.call_id != after.call_id),
+        ("phone", before.phone != after.phone),
+        ("e-mail", before.email != after.email),
+        ("booking", before.booking_id != after.booking_id),
+        ("deal", before.deal_id != after.deal_id),
+        ("contact", before.contact_id != after.contact_id),
+        ("agent", before.agent_id != after.agent_id),
+    ];
+    let new = parts.into_iter().filter(|(_, changed)| *changed);
+    new.map(|(name, _)| name).collect()
+}
+
+fn told(what: &str, id: &str, news: &[&str]) -> String {
+    format!("{what} `{id}` tells {}", listed(news))
+}
+
+fn listed(news: &[&str]) -> String {
+    match news {
+        [] => "nothing new".to_owned(),
+        news => format!("the {}", news.join(", ")),
+    }
+}

@@ -1,0 +1,42 @@
+//! What is kept of how an event was processed, for `explain`.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Routed, Withheld};
+use crate::mapping::Trace;
+
+/// The story of an event. Written straight to JSON text: it is made for every event and read for few.
+#[derive(Default, Serialize)]
+pub(super) struct Story<'a> {
+    /// Every rule that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<&'a Trace>,
+    /// Who brought the facts, when no rules were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'a str>,
+    /// What was decided about appointments.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub attendance: &'a [String],
+    /// Where each fact went.
+    #[serde(skip_serializing_if = "<[Routed]>::is_empty")]
+    pub routing: &'a [Routed],
+    /// Where conditions kept an outcome from.
+    #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
+    pub withheld: &'a [Withheld],
+    /// Items of another account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<&'a str>,
+    /// Why it could not be processed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<&'a str>,
+}
+
+impl Story<'_> {
+    /// The story as JSON text.
+    pub(super) fn to_json(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("texts, numbers and lists are always JSON")
+            .into()
+    }
+}
