@@ -74,7 +74,7 @@ pub(super) fn apply(
     Some(finish(rule, given, draft, scope, derivation))
 }
 
-fn warn(rule: &Rule, why: String, derivation: &mut Derivation) {
+pub(super) fn warn(rule: &Rule, why: String, derivation: &mut Derivation) {
     derivation
         .warnings
         .push(format!("rule `{}`: {why}", rule.id));

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::apply::{End, apply};
+use super::apply::{End, apply, warn};
+use super::expression::Budget;
 use super::kind::Group;
+use super::rule::Rule;
 use super::ruleset::{Items, Ruleset};
 use super::scope::Scope;
 use super::table::Table;
@@ -57,6 +59,7 @@ pub(super) struct EventScope<'a> {
     event: &'a Value,
     lookup: &'a Value,
     pub(super) context: &'a Context<'a>,
+    budget: Budget,
 }
 
 impl Scope for EventScope<'_> {
@@ -79,6 +82,10 @@ impl Scope for EventScope<'_> {
     fn table(&self, name: &str) -> Option<&Table> {
         self.rules.tables.get(name)
     }
+
+    fn budget(&self) -> Option<&Budget> {
+        Some(&self.budget)
+    }
 }
 
 /// Applies the rules to an event's body.
@@ -98,6 +105,7 @@ pub fn derive(rules: &Ruleset, body: &Value, context: &Context<'_>) -> Derivatio
                 event,
                 lookup,
                 context,
+                budget: Budget::default(),
             };
             derive_one(&scope, &mut derivation)
         }
@@ -128,6 +136,7 @@ fn derive_batch(
             event,
             lookup,
             context,
+            budget: Budget::default(),
         };
         derivation.trace.push(Step::Item(n));
         let end = derive_one(&scope, derivation);
@@ -153,6 +162,9 @@ fn derive_one(scope: &EventScope<'_>, derivation: &mut Derivation) -> End {
         if !rule.when.hold_traced(scope, &mut derivation.trace) {
             continue;
         }
+        if !condition_holds(rule, scope, derivation) {
+            continue;
+        }
         if let Some(end) = apply(rule, scope, derivation) {
             decided.push(group);
             ends.push(end);
@@ -164,6 +176,23 @@ fn derive_one(scope: &EventScope<'_>, derivation: &mut Derivation) -> End {
     };
     let reasons: Vec<String> = ends.into_iter().map(|end| end.reason).collect();
     End::new(disposition, reasons.join("; "))
+}
+
+/// Whether the rule's `if` holds. One that cannot be computed does not, and says why.
+fn condition_holds(rule: &Rule, scope: &EventScope<'_>, derivation: &mut Derivation) -> bool {
+    let Some(condition) = &rule.condition else {
+        return true;
+    };
+    condition
+        .hold_traced(scope, &mut derivation.trace)
+        .unwrap_or_else(|why| {
+            warn(
+                rule,
+                format!("passed over, `if` is not known: {why}"),
+                derivation,
+            );
+            false
+        })
 }
 
 /// Which disposition an event takes when its parts end differently: the first.

@@ -22,7 +22,7 @@ pub(super) fn lint(rules: &Ruleset, cx: &mut Collector) {
         }
         let above = rules.rules[..n].iter().find(|above| shadows(above, rule));
         if let Some(above) = above {
-            let why = if above.when.is_empty() {
+            let why = if is_open(above) {
                 "always matches"
             } else {
                 "has the same conditions"
@@ -50,9 +50,15 @@ fn shadows(above: &Rule, below: &Rule) -> bool {
         let mut b = texts(&below.when);
         a.sort();
         b.sort();
-        a == b
+        let condition = |rule: &Rule| rule.condition.as_ref().map(|c| c.as_str().to_owned());
+        a == b && condition(above) == condition(below)
     };
-    stated && above.gives.group() == below.gives.group() && (above.when.is_empty() || same())
+    stated && above.gives.group() == below.gives.group() && (is_open(above) || same())
+}
+
+/// Whether a rule matches every event.
+fn is_open(rule: &Rule) -> bool {
+    rule.when.is_empty() && rule.condition.is_none()
 }
 
 fn texts(when: &Conditions) -> Vec<String> {

@@ -12,6 +12,14 @@
 //! deal_id = "{event.data.object.id}"
 //! ```
 //!
+//! What rows and look-ups cannot say, a CEL expression can, in two places: `if`, asked after `when`,
+//! and `{= … }` in a text.
+//!
+//! ```toml
+//! if = "event.paid - event.refunded > 100 && event.items.exists(item, item.kind == 'course')"
+//! notes = "{event.title}{= has(event.lost_reason) ? ': ' + event.lost_reason : '' }"
+//! ```
+//!
 //! # Promises
 //!
 //! - **One definition of nothing.** Absent, `null`, blank text, `[]` and `{}` are "nothing there": no
@@ -25,7 +33,7 @@
 //!   file that loads cannot fail later for a reason that its author could have been told.
 //! - **Explained.** [`Derivation::trace`] has every rule that was asked, every row, every value.
 //! - **Bounded.** Work is linear in the event for each row and value; texts, batches and traces have
-//!   limits. Nothing here blocks, waits, or reads a clock.
+//!   limits, and the expressions of one event share a budget of work. Nothing here blocks, waits, or reads a clock.
 //!
 //! # Reading order
 //!
@@ -78,6 +86,7 @@ pub use cursor::TextMistake;
 pub use datum::Datum;
 pub use derive::{Context, Derivation, derive};
 pub use explain::Personal;
+pub use expression::Budget;
 pub use fields::{differences, fields, kind_of};
 pub use function::{Example, FUNCTIONS, Function};
 pub use mask::mask;

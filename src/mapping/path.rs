@@ -297,7 +297,7 @@ fn first_char(text: &str) -> &str {
     &text[..text.chars().next().map_or(0, char::len_utf8)]
 }
 
-fn unknown_root(root: &str, start: usize, whole: &str, roots: &[&str]) -> TextMistake {
+pub(super) fn unknown_root(root: &str, start: usize, whole: &str, roots: &[&str]) -> TextMistake {
     let known = format!("a field path starts with one of: {}", roots.join(", "));
     if root.is_empty() {
         let end = start + first_char(whole).len();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 use rust_decimal::Decimal;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -295,24 +295,30 @@ impl Reader<'_> {
 
     fn regex(&mut self, item: &Spanned<DeValue<'_>>) -> Option<Check> {
         let pattern = self.cx.text("matches", item)?;
-        match RegexBuilder::new(pattern).size_limit(1 << 20).build() {
+        match regex(pattern) {
             Ok(regex) => Some(Check::Matches(regex)),
-            Err(error) => {
-                let why = error.to_string();
-                let why = why
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                self.cx.error(
-                    item.span(),
-                    format!("not a regular expression: {why}"),
-                    None,
-                );
+            Err(message) => {
+                self.cx.error(item.span(), message, None);
                 None
             }
         }
     }
+}
+
+/// Compiles a pattern, once for all events.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn regex(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).size_limit(1 << 20).build();
+    built.map_err(|error| {
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default();
+        format!(
+            "not a regular expression: {}",
+            why.trim_start_matches("error: ")
+        )
+    })
 }
 
 fn known_operators() -> String {

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::collector::{Collector, in_file_order};
 use super::condition::Conditions;
-use super::expression::NO_CONDITION;
+use super::expression::Condition;
 use super::key::{Key, NAMES};
 use super::kind::{self, Gives};
 use super::template::{Template, Vocabulary};
@@ -29,6 +29,8 @@ const MAX_METADATA: usize = 50;
 pub(super) struct Rule {
     pub(super) id: Word,
     pub(super) when: Conditions,
+    /// `if`, asked after `when`.
+    pub(super) condition: Option<Condition>,
     pub(super) gives: Gives,
     pub(super) set: Vec<Assignment>,
     pub(super) require: Vec<Key>,
@@ -46,9 +48,10 @@ pub(super) struct Assignment {
     pub(super) template: Template,
 }
 
-const RULE_KEYS: [&str; 10] = [
+const RULE_KEYS: [&str; 11] = [
     "id",
     "when",
+    "if",
     "outcome",
     "retract",
     "appointment",
@@ -69,11 +72,14 @@ pub(super) fn read(
     let table = cx.table("rule", item)?;
     let id = read_id(table, item.span(), cx);
     cx.within(id.as_ref().map(|id| format!("rule \"{id}\"")));
-    read_keys(table, cx);
+    cx.unknown_keys(table, &RULE_KEYS);
     let when = match table.get("when") {
         Some(rows) => Conditions::parse_with(rows, vocabulary, cx),
         None => Some(Conditions::default()),
     };
+    let condition = table
+        .get("if")
+        .and_then(|item| read_condition(item, vocabulary, cx));
     let gives = kind::read(table, item.span(), vocabulary, cx);
     let set = table.get("set").map_or_else(Vec::new, |item| {
         read_set(item, gives.as_ref(), vocabulary, cx)
@@ -92,6 +98,7 @@ pub(super) fn read(
     Some(Rule {
         id: id?,
         when: when?,
+        condition,
         gives: gives?,
         set,
         require,
@@ -114,13 +121,21 @@ fn read_id(table: &DeTable<'_>, span: Range<usize>, cx: &mut Collector) -> Optio
     Some(id.into())
 }
 
-fn read_keys(table: &DeTable<'_>, cx: &mut Collector) {
-    if let Some((key, _)) = table.get_key_value("if") {
-        let (message, help) = NO_CONDITION;
-        cx.error(key.span(), message, Some(help.to_owned()));
+fn read_condition(
+    item: &Spanned<DeValue<'_>>,
+    vocabulary: Vocabulary<'_>,
+    cx: &mut Collector,
+) -> Option<Condition> {
+    let text = cx.text("if", item)?;
+    match Condition::parse(text, vocabulary) {
+        Ok(condition) => Some(condition),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                cx.text_mistake(item, mistake);
+            }
+            None
+        }
     }
-    let known: Vec<&str> = RULE_KEYS.iter().copied().chain(["if"]).collect();
-    cx.unknown_keys(table, &known);
 }
 
 fn read_set(

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::cases::{self, Case};
 use super::collector::{Collector, in_file_order};
+use super::expression::Condition;
 use super::path::Path;
 use super::rule::{self, ROOTS, Rule};
 use super::table::{Table, Tables};
@@ -133,6 +134,8 @@ impl Ruleset {
         let mut paths = BTreeSet::new();
         for rule in &self.rules {
             paths.extend(rule.when.paths().map(Path::as_str));
+            let condition = rule.condition.iter().flat_map(Condition::paths);
+            paths.extend(condition.map(Path::as_str));
             let set = rule.set.iter().map(|assignment| &assignment.template);
             for template in set.chain(rule.gives.template()) {
                 paths.extend(template.paths().map(Path::as_str));

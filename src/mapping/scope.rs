@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::expression::Budget;
 use super::table::Table;
 use crate::model::Region;
 
@@ -17,6 +18,12 @@ pub trait Scope {
 
     /// A table by its name.
     fn table(&self, _name: &str) -> Option<&Table> {
+        None
+    }
+
+    /// What is left of the work that the expressions of this event may do together. Without, each
+    /// expression has a budget of its own.
+    fn budget(&self) -> Option<&Budget> {
         None
     }
 }

@@ -3,7 +3,10 @@
 //! ```text
 //! text   = { characters | "{{" | "}}" | lookup }
 //! lookup = "{" alternative { "or" alternative } { "|" function [ ":" argument … ] } "}"
+//!        | "{=" expression "}"
 //! ```
+//!
+//! An expression runs to the last brace of the text, so there is at most one in a text.
 //!
 //! A look-up gives the first alternative that is there. When none is, a text that is this one look-up
 //! is nothing at all, and of a longer text that part is left out.
@@ -12,7 +15,7 @@ use serde_json::Value;
 
 use super::cursor::{Cursor, TextMistake};
 use super::datum::Datum;
-use super::expression::NO_VALUE;
+use super::expression::Computed;
 use super::function::{self, Given};
 use super::notes::Notes;
 use super::operation::{MAX_TEXT, Operation, Unusable};
@@ -47,6 +50,7 @@ pub struct Template {
 enum Part {
     Text(Box<str>),
     Lookup(Lookup),
+    Computed(Box<Computed>),
 }
 
 #[derive(Debug, Clone)]
@@ -101,7 +105,11 @@ impl Template {
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal).into()));
                     }
-                    parts.push(Part::Lookup(read_lookup(&mut cursor, start, vocabulary)?));
+                    parts.push(if cursor.peek() == Some('=') {
+                        read_expression(&mut cursor, start, vocabulary)?
+                    } else {
+                        Part::Lookup(read_lookup(&mut cursor, start, vocabulary)?)
+                    });
                 }
                 '}' => {
                     return Err(
@@ -137,13 +145,18 @@ impl Template {
 
     /// Every path that it reads, arguments of functions included.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.lookups().flat_map(|lookup| {
+        let computed = self.parts.iter().filter_map(|part| match part {
+            Part::Computed(computed) => Some(computed.paths()),
+            Part::Text(_) | Part::Lookup(_) => None,
+        });
+        let lookups = self.lookups().flat_map(|lookup| {
             let alternatives = lookup.alternatives.iter().filter_map(|a| match a {
                 Alternative::Path(path) => Some(path),
                 Alternative::Constant(_) => None,
             });
             alternatives.chain(lookup.operations.iter().filter_map(Operation::path))
-        })
+        });
+        lookups.chain(computed.flatten())
     }
 
     /// The table whose rows are all that it can give: `{… | table: name}` and nothing else.
@@ -187,13 +200,12 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(own) => text.push_str(own),
-                Part::Lookup(lookup) => {
-                    let found = lookup.find(scope, false, &mut Notes::silent());
-                    match found.as_ref().and_then(Datum::text) {
-                        Some(value) => encode(&value, &mut text),
-                        None => missing.push(lookup.written.to_string()),
+                found => match found.find(scope, false, &mut Notes::silent()) {
+                    Some(datum) if datum.text().is_some() => {
+                        encode(&datum.text().unwrap_or_default(), &mut text);
                     }
-                }
+                    _ => missing.push(found.written().to_string()),
+                },
             }
         }
         if missing.is_empty() {
@@ -212,8 +224,8 @@ impl Template {
     /// The value, with what happened on the way told to `notes`.
     pub fn evaluate<'v>(&'v self, scope: &'v dyn Scope, notes: &mut Notes) -> Option<Datum<'v>> {
         match self.parts.as_slice() {
-            [Part::Lookup(lookup)] => lookup.find(scope, true, notes),
             [Part::Text(own)] => Some(Datum::Text((&**own).into())),
+            [only] => only.find(scope, true, notes),
             _ => self
                 .fill(scope, &|value, text| text.push_str(value), notes)
                 .map(|text| Datum::Text(text.into())),
@@ -233,9 +245,9 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(own) => text.push_str(own),
-                Part::Lookup(lookup) => {
+                part => {
                     asked = true;
-                    let datum = lookup.find(scope, alone, notes);
+                    let datum = part.find(scope, alone, notes);
                     if let Some(value) = datum.as_ref().and_then(Datum::text) {
                         found = true;
                         encode(cut(&value, MAX_TEXT), &mut text);
@@ -250,8 +262,33 @@ impl Template {
     fn lookups(&self) -> impl Iterator<Item = &Lookup> {
         self.parts.iter().filter_map(|part| match part {
             Part::Lookup(lookup) => Some(lookup),
-            Part::Text(_) => None,
+            Part::Text(_) | Part::Computed(_) => None,
         })
+    }
+}
+
+impl Part {
+    /// What it finds; a text of the template finds nothing.
+    fn find<'v>(
+        &'v self,
+        scope: &'v dyn Scope,
+        alone: bool,
+        notes: &mut Notes,
+    ) -> Option<Datum<'v>> {
+        match self {
+            Self::Text(_) => None,
+            Self::Lookup(lookup) => lookup.find(scope, alone, notes),
+            Self::Computed(computed) => computed.find(scope, notes),
+        }
+    }
+
+    /// It as written, for a mistake.
+    fn written(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Lookup(lookup) => &lookup.written,
+            Self::Computed(computed) => computed.written(),
+        }
     }
 }
 
@@ -300,16 +337,39 @@ impl Lookup {
     }
 }
 
+/// Reads the expression behind a `{` that stands at `start`, to the last brace of the text.
+fn read_expression(
+    cursor: &mut Cursor<'_>,
+    start: usize,
+    vocabulary: Vocabulary<'_>,
+) -> Result<Part, TextMistake> {
+    cursor.eat("=");
+    let begin = cursor.at();
+    let Some(length) = cursor.rest().rfind('}') else {
+        return Err(
+            TextMistake::new(start..begin, "this `{=` is not closed").help("end it with `}`")
+        );
+    };
+    let text = &cursor.rest()[..length];
+    let computed = Computed::parse(text, vocabulary).map_err(|mistakes| {
+        let first = mistakes.into_iter().next();
+        let mut mistake =
+            first.unwrap_or_else(|| TextMistake::new(0..length, "this expression cannot be read"));
+        mistake.span = mistake.span.start + begin..mistake.span.end + begin;
+        mistake
+    })?;
+    while cursor.at() < begin + length + 1 {
+        cursor.next();
+    }
+    Ok(Part::Computed(Box::new(computed)))
+}
+
 /// Reads what follows a `{` that stands at `start`.
 fn read_lookup(
     cursor: &mut Cursor<'_>,
     start: usize,
     vocabulary: Vocabulary<'_>,
 ) -> Result<Lookup, TextMistake> {
-    if cursor.peek() == Some('=') {
-        let (message, help) = NO_VALUE;
-        return Err(TextMistake::new(start..start + 2, message).help(help));
-    }
     cursor.skip_blanks();
     let whole = cursor.rest();
     let begin = cursor.at();
@@ -533,11 +593,7 @@ mod tests {
                 "`evnt` is not a known source",
                 24..28,
             ),
-            (
-                "{= event.x}",
-                "expressions (`{= … }`) come in a later version",
-                0..2,
-            ),
+            ("{= evnt.x}", "`evnt` is not a known source", 3..7),
             ("{}", "expected a field path", 1..2),
             ("{event.x or}", "expected `or`, `|` or `}`", 9..10),
         ] {

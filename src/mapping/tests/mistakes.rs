@@ -109,12 +109,12 @@ fn each_mistake_has_its_words() {
             "`occured_at` cannot be set",
         ),
         (
-            "outcome = \"closed\"\nif = \"event.a == 1\"",
-            "expressions (`if`) come in a later version",
+            "outcome = \"closed\"\nif = \"evnt.a == 1\"",
+            "`evnt` is not a known source",
         ),
         (
-            "outcome = \"closed\"\n[rule.set]\nnotes = \"a{= event.a}\"",
-            "expressions (`{= … }`) come in a later version",
+            "outcome = \"closed\"\n[rule.set]\nnotes = \"a{= event.a and event.b}\"",
+            "expression: Syntax error: mismatched input 'and'",
         ),
         ("when = []", "this rule gives nothing"),
         (

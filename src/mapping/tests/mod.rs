@@ -1,6 +1,7 @@
 //! Tests of the whole language: rules as they are written for real products, and every promise.
 
 mod deriving;
+mod expressions;
 mod mistakes;
 mod nothing;
 mod products;
