@@ -65,6 +65,8 @@ pub mod config;
 pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod mapping;
 pub mod metrics;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{Server, query_string};
 use super::exit::{Exit, Failure};
 use super::output::plain;
+use super::replay::Replay;
 use super::story;
 use super::terminal::Output;
 
@@ -43,21 +44,8 @@ pub(super) enum Events {
         /// The event's id, evt_….
         id: String,
     },
-    /// Run stored events through the rules that hold now.
-    Replay {
-        #[command(flatten)]
-        server: Server,
-        /// The events' ids.
-        ids: Vec<String>,
-        #[command(flatten)]
-        filter: Filter,
-        /// The same filter as one text, in the words of the admin API: "source=hubspot&since=2h".
-        #[arg(long = "filter", value_name = "QUERY", conflicts_with = "ids")]
-        query: Option<String>,
-        /// Only tell how many there are.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Run stored events through the rules that hold now. Targets are told only what changed.
+    Replay(Replay),
     /// Show events as they come, until ^C.
     Tail {
         #[command(flatten)]
@@ -100,7 +88,7 @@ impl Filter {
     }
 
     /// The filter as a query string; empty when nothing is asked for.
-    fn query(&self) -> String {
+    pub(super) fn query(&self) -> String {
         query_string(&self.pairs())
     }
 }
@@ -127,16 +115,7 @@ impl Events {
                     output.text(&story::tell(&story));
                 }
             }
-            Self::Replay {
-                server,
-                ids,
-                filter,
-                query,
-                dry_run,
-            } => {
-                let query = query.unwrap_or_else(|| filter.query());
-                replay(output, &server, ids, &query, dry_run).await?;
-            }
+            Self::Replay(replay) => replay.run(output).await?,
             Self::Tail { server, filter } => tail(output, &server, &filter).await?,
         }
         Ok(Exit::Done)
@@ -203,47 +182,6 @@ async fn show(
         output.json(&story);
     } else {
         output.text(&story::summary(&story));
-    }
-    Ok(())
-}
-
-async fn replay(
-    output: &Output,
-    server: &Server,
-    ids: Vec<String>,
-    query: &str,
-    dry_run: bool,
-) -> Result<(), Failure> {
-    let body = match (ids.is_empty(), query.is_empty()) {
-        (false, true) => json!({ "ids": ids, "dry_run": dry_run }),
-        (true, false) => json!({ "filter": query, "dry_run": dry_run }),
-        (true, true) => {
-            return Err(Failure::Usage(
-                "name events by their ids, or by a filter such as --since 2h".into(),
-            ));
-        }
-        (false, false) => {
-            return Err(Failure::Usage(
-                "give either ids or a filter, not both".into(),
-            ));
-        }
-    };
-    let answer = server
-        .connect()?
-        .post("/admin/v1/events/replay", &body)
-        .await?;
-    if output.is_json() {
-        output.json(&answer);
-    } else if dry_run {
-        output.line(&format!(
-            "{} events would be replayed",
-            Output::cell(&answer["events"])
-        ));
-    } else {
-        output.line(&format!(
-            "{} events are being replayed",
-            Output::cell(&answer["replayed"])
-        ));
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod init_command;
 mod map;
 mod outcomes;
 mod output;
+mod replay;
 mod send;
 mod serve;
 mod story;

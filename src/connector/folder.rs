@@ -92,7 +92,7 @@ impl Folder {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Folder {
     /// A folder of a test's own.
     pub(super) fn of(files: &[(&str, &str)]) -> Self {

@@ -53,3 +53,12 @@ pub use request::{
 pub use run::{CaseReport, request_of, run_cases, source_of};
 pub use sign::SignError;
 pub use verify::Strength;
+
+/// A folder of two texts, read for a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn read_texts(connector: &str, mapping: &str) {
+    let folder = folder::Folder::of(&[("connector.toml", connector), ("mapping.toml", mapping)]);
+    if let Ok((connector, _warnings)) = Connector::from_folder("fuzzed", &folder) {
+        let _reports = run_cases(&connector);
+    }
+}

@@ -80,7 +80,7 @@ pub(super) async fn read(
 }
 
 /// Decodes gzip up to `limit` bytes; `None` when there would be more.
-fn gunzip(body: &[u8], limit: usize) -> Result<Option<Bytes>, ApiError> {
+pub(super) fn gunzip(body: &[u8], limit: usize) -> Result<Option<Bytes>, ApiError> {
     let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(limit));
     GzDecoder::new(body)
         .take(limit as u64 + 1)

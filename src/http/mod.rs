@@ -26,3 +26,13 @@ pub use body::BodyLimits;
 pub use server::{Listen, Listener, serve, serve_stand_in};
 pub use stand_in::StandIn;
 pub use state::{Inlet, Office};
+
+/// Reads bytes as compressed body, query string and request bodies, for a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn read_any(bytes: &[u8]) {
+    const LIMIT: usize = 1 << 16;
+    if let Ok(Some(decoded)) = body::gunzip(bytes, LIMIT) {
+        assert!(decoded.len() <= LIMIT, "the limit holds");
+    }
+    admin::read_any(bytes);
+}

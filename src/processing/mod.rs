@@ -16,6 +16,7 @@
 pub mod admin_event;
 mod attendance;
 mod correlation;
+mod difference;
 mod routing;
 mod story;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use story::Story;
 
 pub use attendance::INFERRED;
 pub use correlation::Asked;
+pub use difference::{Before, Difference, TargetDifference, Turn};
 pub use routing::{Origin, Routed, Routing, Withheld};
 
 /// Events taken from the queue at a time; their results share commits.

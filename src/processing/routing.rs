@@ -25,6 +25,9 @@ pub struct Routed {
     /// What it is about; nothing for a release of corrections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<OutcomeKind>,
+    /// Which of the event's outcomes it is; nothing when it takes something back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<u16>,
     /// Whether it takes something back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retract: bool,
@@ -335,6 +338,10 @@ impl Routed {
         Self {
             destination,
             kind: (!release).then_some(parcel.outcome.kind),
+            outcome: match parcel.change {
+                Change::Outcome(ordinal) => Some(ordinal),
+                Change::Retract(..) | Change::Release(_) => None,
+            },
             retract: !matches!(parcel.change, Change::Outcome(_)),
             route: None,
             address: None,

@@ -11,10 +11,14 @@ use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::model::EventId;
-use crate::queue::{EventFilter, PageRequest, StoredEvent};
+use crate::processing::{Before, Difference};
+use crate::queue::{EventFilter, PageRequest, QueueError, StoredEvent};
+use crate::registry::View;
 
 /// The most events that one replay request takes.
 const MOST_REPLAYED: usize = 100_000;
+/// The most events that one dry run compares.
+const MOST_COMPARED: usize = 1000;
 
 pub(super) async fn list(
     _: Admin,
@@ -28,7 +32,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(office.queue.events(filter, page).await?))
 }
 
-fn filter(query: &mut Query) -> Result<EventFilter, ApiError> {
+pub(super) fn filter(query: &mut Query) -> Result<EventFilter, ApiError> {
     Ok(EventFilter {
         source: query.take("source", "a source's name")?,
         disposition: query.take(
@@ -147,6 +151,8 @@ pub(super) struct Replay {
     dry_run: bool,
 }
 
+/// Runs stored events through the rules that hold now. Targets are told only what changed. A dry run
+/// changes nothing and answers the differences.
 pub(super) async fn replay(
     _: Admin,
     wanted: web::Json<Replay>,
@@ -169,10 +175,56 @@ pub(super) async fn replay(
     };
     super::mappings::refresh(&office)?;
     if dry_run {
-        return Ok(HttpResponse::Ok().json(json!({ "events": ids.len(), "dry_run": true })));
+        return compare(&office, ids).await;
     }
     let replayed = office.queue.replay(ids).await?;
     Ok(HttpResponse::Accepted().json(json!({ "replayed": replayed })))
+}
+
+/// What replaying would change, event by event, oldest first.
+async fn compare(office: &Office, mut ids: Vec<EventId>) -> Result<HttpResponse, ApiError> {
+    if ids.len() > MOST_COMPARED {
+        return Err(ApiError::new(
+            Code::BadRequest,
+            format!(
+                "{} events; one dry run compares at most {MOST_COMPARED}: ask for some ids at a time, as `outcome-bridge events replay --dry-run` does",
+                ids.len()
+            ),
+        ));
+    }
+    ids.sort_unstable();
+    let mut events = Vec::with_capacity(ids.len());
+    for id in ids {
+        let (summary, trace) = office.queue.event_detail(id).await?;
+        let before = Before {
+            disposition: summary.disposition,
+            reason: summary.reason,
+            outcomes: office.queue.outcomes_of(id).await?,
+            trace,
+        };
+        events.push((office.queue.event(id).await?, before));
+    }
+    let (processor, registry) = (office.processor.clone(), office.queue.registry());
+    let now = office.clock.now();
+    // Rules and registries take their time: not on a thread that serves sockets.
+    let compared = web::block(move || {
+        let mut view = View::new(&*registry);
+        let mut differences = Vec::new();
+        for (event, before) in &events {
+            let after = processor.process_in(event, now, &mut view)?;
+            differences.extend(Difference::between(event.id, before, &after));
+        }
+        Ok::<_, QueueError>((events.len(), differences))
+    });
+    let (count, differences) = compared
+        .await
+        .map_err(|error| QueueError::Storage(error.to_string().into()))??;
+    Ok(HttpResponse::Ok().json(json!({
+        "dry_run": true,
+        "events": count,
+        "changed": differences.len(),
+        "differences": differences,
+    })))
 }
 
 async fn matching(office: &Office, text: &str) -> Result<Vec<EventId>, ApiError> {

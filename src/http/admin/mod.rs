@@ -66,3 +66,15 @@ fn json_config() -> web::JsonConfig {
             .into()
         })
 }
+
+/// Reads bytes as a query string and as request bodies, for a fuzz target.
+#[cfg(fuzzing)]
+pub(super) fn read_any(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut query = query::Query::new(&text, jiff::Timestamp::UNIX_EPOCH);
+    let _wrong = events::filter(&mut query).and_then(|_| query.finish());
+    let _unfit = (
+        serde_json::from_slice::<events::Replay>(bytes).is_ok(),
+        serde_json::from_slice::<EventDocument>(bytes).is_ok_and(|document| document.into_body().is_ok()),
+    );
+}

@@ -110,6 +110,27 @@ use stage::Stage;
 
 pub use options::{LocalOptions, OpenError, OpenReport, SyncMode, VerifyIndex};
 
+/// Reads bytes as every kind of row and as a journal record, for a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn read_any(bytes: &[u8]) {
+    use row::Row;
+
+    let _rows = (
+        row::EventRow::decode(bytes),
+        row::DeliveryRow::decode(bytes),
+        row::DedupeRow::decode(bytes),
+        lane_row::LaneRow::decode(bytes),
+        state::State::decode(bytes),
+        blob::request(bytes.to_vec()).is_ok(),
+        stage::spilled(bytes).is_ok(),
+    );
+    let position = journal::Position { segment: 1, offset: 16 };
+    let record = journal::record::parse(bytes, position).map_or(bytes, |(payload, _)| payload);
+    for frame in journal::record::frames(record) {
+        let _damaged = frame.is_err();
+    }
+}
+
 /// Requests that may wait for the committer.
 const MAX_WAITING: usize = 8192;
 /// Kilobytes that may wait for the committer.
