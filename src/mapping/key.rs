@@ -55,7 +55,7 @@ impl Key {
             Self::Value | Self::Currency | Self::Label | Self::Notes => {
                 matches!(gives, Gives::Outcome(_))
             }
-            Self::Start | Self::End => matches!(gives, Gives::Appointment(_)),
+            Self::Start | Self::End => matches!(gives, Gives::Appointment(_) | Gives::Call(_)),
             Self::Metadata(_) => !matches!(gives, Gives::Retract(_) | Gives::Ignore(_)),
             _ => !matches!(gives, Gives::Ignore(_)),
         }
