@@ -5,9 +5,11 @@
 //! and the event goes on.
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::argument::Argument;
 use super::operation::Operation;
+use super::reckon::Unit;
 use super::table::{self, Tables};
 use super::value::numeric_text;
 use crate::diagnostic::did_you_mean;
@@ -183,6 +185,74 @@ pub static FUNCTIONS: &[Function] = &[
         build: build_minus,
     },
     Function {
+        name: "times",
+        arguments: "a number or a path to one",
+        about: "a number multiplied by another, exactly",
+        example: example("{event.x | times: 0.001}", "217000", "217"),
+        build: |words, _| {
+            match words {
+                [factor] => amount_of(factor).map(Operation::Times),
+                _ => None,
+            }
+            .ok_or_else(|| {
+                misuse(
+                    "`times` takes one number or a path to one",
+                    "{event.minutes | times: 60}",
+                )
+            })
+        },
+    },
+    Function {
+        name: "later",
+        arguments: "a number or a path to one, and its unit: minutes, s, ms or us",
+        about: "the moment that lies so much after a moment",
+        example: example(
+            "{event.x | later: 30 minutes}",
+            r#""2026-05-06T15:00:00Z""#,
+            "2026-05-06T15:30:00Z",
+        ),
+        build: |words, _| shift(words, "later", Operation::Later),
+    },
+    Function {
+        name: "earlier",
+        arguments: "a number or a path to one, and its unit: minutes, s, ms or us",
+        about: "the moment that lies so much before a moment",
+        example: example(
+            "{event.x | earlier: 217 s}",
+            r#""2026-05-04T15:01:51Z""#,
+            "2026-05-04T14:58:14Z",
+        ),
+        build: |words, _| shift(words, "earlier", Operation::Earlier),
+    },
+    Function {
+        name: "unix",
+        arguments: "a unit: minutes, s, ms or us",
+        about: "a moment as a whole number of that unit after the Unix epoch",
+        example: example(
+            "{event.x | unix: s}",
+            r#""2026-01-02T00:00:00.9Z""#,
+            "1767312000",
+        ),
+        build: |words, _| {
+            match words {
+                [Given::Text(unit)] => Unit::from_word(unit).map(Operation::Unix),
+                _ => None,
+            }
+            .ok_or_else(|| misuse("`unix` takes one unit", "{event.at | unix: s}"))
+        },
+    },
+    Function {
+        name: "sha256",
+        arguments: "",
+        about: "the SHA-256 of a text in hex, as ad platforms want e-mail addresses and phones",
+        example: example(
+            "{event.x | lower | sha256}",
+            r#""Alexz@example.com""#,
+            "509e933019bb285a134a9334b8bb679dff79d0ce023d529af4bd744d47b4fd8a",
+        ),
+        build: |words, _| plain(words, Operation::Sha256),
+    },
+    Function {
         name: "table",
         arguments: "the name of a table of this file",
         about: "the text that the table has for it",
@@ -307,8 +377,7 @@ fn build_minor_units(words: &[Given], _: &Tables) -> Result<Operation, Misuse> {
 
 fn build_minus(words: &[Given], _: &Tables) -> Result<Operation, Misuse> {
     let argument = match words {
-        [Given::Text(number)] => numeric_text(number).map(Argument::Fixed),
-        [Given::Path(path)] => Some(Argument::Path(path.clone())),
+        [number] => amount_of(number),
         _ => None,
     };
     argument.map(Operation::Minus).ok_or_else(|| {
@@ -317,6 +386,33 @@ fn build_minus(words: &[Given], _: &Tables) -> Result<Operation, Misuse> {
             "{event.amount | minus: event.refunded | money}",
         )
     })
+}
+
+/// A number, written or read from the event.
+fn amount_of(word: &Given) -> Option<Argument<Decimal>> {
+    match word {
+        Given::Text(number) => numeric_text(number).map(Argument::Fixed),
+        Given::Path(path) => Some(Argument::Path(path.clone())),
+    }
+}
+
+fn shift(
+    words: &[Given],
+    name: &str,
+    operation: fn(Argument<Decimal>, Unit) -> Operation,
+) -> Result<Operation, Misuse> {
+    let found = match words {
+        [count, Given::Text(unit)] => amount_of(count).zip(Unit::from_word(unit)),
+        _ => None,
+    };
+    found
+        .map(|(count, unit)| operation(count, unit))
+        .ok_or_else(|| {
+            misuse(
+                format!("`{name}` takes a number or a path to one, and a unit: minutes, s, ms, us"),
+                &format!("{{event.start | {name}: event.length minutes}}"),
+            )
+        })
 }
 
 fn build_table(words: &[Given], tables: &Tables) -> Result<Operation, Misuse> {
@@ -450,6 +546,31 @@ mod tests {
                 "`minor_units` cannot use \"gb\" of event.country",
             ),
             (
+                "{event.x | times: 60}",
+                json!("3 min"),
+                "`times` cannot read \"3 min\"",
+            ),
+            (
+                "{event.x | later: 30 minutes}",
+                json!("noon"),
+                "`later` cannot read \"noon\"",
+            ),
+            (
+                "{event.x | later: event.none minutes}",
+                json!("2026-05-06T15:00:00Z"),
+                "`later` needs event.none, and nothing is there",
+            ),
+            (
+                "{event.x | later: 999999999999999999 minutes}",
+                json!("2026-05-06T15:00:00Z"),
+                "`later` cannot read \"2026-05-06T15:00:00Z\"",
+            ),
+            (
+                "{event.x | unix: s}",
+                json!("noon"),
+                "`unix` cannot read \"noon\"",
+            ),
+            (
                 "{event.x | table: stage}",
                 json!("won"),
                 "table `stage` has no row for \"won\"",
@@ -496,6 +617,22 @@ mod tests {
                 "{event.x | money | minus: 0.50}",
                 json!("1,000.00"),
                 "999.50",
+            ),
+            (
+                "{event.x | time_s | earlier: event.less s}",
+                json!(1_767_312_099),
+                "2026-01-02T00:00:00Z",
+            ),
+            ("{event.x | times: event.less}", json!("2.5"), "247.5"),
+            (
+                "{event.x | unix: us}",
+                json!("2026-01-02T00:00:00Z"),
+                "1767312000000000",
+            ),
+            (
+                "{event.x | digits | sha256}",
+                json!("+1 (800) 555-0100"),
+                "92cfdc5fbcd4a20fbe5d3857af6c1aba31762105bba7f21a17155e920653046c",
             ),
             ("{event.x | replace: 'it''s', \"is\"}", json!("it's"), "is"),
         ] {
@@ -546,6 +683,18 @@ mod tests {
                 vec![text("x")],
                 "`minus` takes one number or a path to one",
             ),
+            ("times", vec![], "`times` takes one number or a path to one"),
+            (
+                "later",
+                vec![text("30")],
+                "`later` takes a number or a path to one, and a unit: minutes, s, ms, us",
+            ),
+            (
+                "earlier",
+                vec![text("30"), text("weeks")],
+                "`earlier` takes a number or a path to one, and a unit: minutes, s, ms, us",
+            ),
+            ("unix", vec![text("h")], "`unix` takes one unit"),
             (
                 "replace",
                 vec![text("")],

@@ -63,6 +63,7 @@ mod mask;
 mod notes;
 mod operation;
 mod path;
+mod reckon;
 mod rows;
 mod rule;
 mod ruleset;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::argument::Argument;
 use super::datum::{Datum, quoted};
 use super::path::Path;
+use super::reckon::{self, Unit};
 use super::scope::Scope;
 use super::value::{cut, decimal_of, numeric, numeric_text};
 use crate::model::{
@@ -47,6 +48,11 @@ pub(super) enum Operation {
     MoneyComma,
     MinorUnits(Argument<Currency>),
     Minus(Argument<Decimal>),
+    Times(Argument<Decimal>),
+    Later(Argument<Decimal>, Unit),
+    Earlier(Argument<Decimal>, Unit),
+    Unix(Unit),
+    Sha256,
     Table(Box<str>),
     Default(Box<str>),
     Cut(usize),
@@ -71,6 +77,11 @@ impl Operation {
             Self::Money | Self::MoneyComma => "money",
             Self::MinorUnits(_) => "minor_units",
             Self::Minus(_) => "minus",
+            Self::Times(_) => "times",
+            Self::Later(..) => "later",
+            Self::Earlier(..) => "earlier",
+            Self::Unix(_) => "unix",
+            Self::Sha256 => "sha256",
             Self::Table(_) => "table",
             Self::Default(_) => "default",
             Self::Cut(_) => "cut",
@@ -83,7 +94,10 @@ impl Operation {
         match self {
             Self::Phone(Some(Argument::Path(path)))
             | Self::MinorUnits(Argument::Path(path))
-            | Self::Minus(Argument::Path(path)) => Some(path),
+            | Self::Minus(Argument::Path(path))
+            | Self::Times(Argument::Path(path))
+            | Self::Later(Argument::Path(path), _)
+            | Self::Earlier(Argument::Path(path), _) => Some(path),
             _ => None,
         }
     }
@@ -113,6 +127,27 @@ impl Operation {
                     .map(Datum::Decimal)
                     .ok_or_else(|| unreadable(&input));
             }
+            Self::Times(factor) => {
+                let factor = factor.get(scope, "times", numeric_text)?;
+                return number(&input)
+                    .and_then(|number| reckon::product(number, factor))
+                    .map(Datum::Decimal)
+                    .ok_or_else(|| unreadable(&input));
+            }
+            Self::Later(count, unit) | Self::Earlier(count, unit) => {
+                let count = count.get(scope, self.name(), numeric_text)?;
+                let back = matches!(self, Self::Earlier(..));
+                return moment_of(&input)
+                    .and_then(|at| reckon::shifted(at, if back { -count } else { count }, *unit))
+                    .map(Datum::Moment)
+                    .ok_or_else(|| unreadable(&input));
+            }
+            Self::Unix(unit) => {
+                return moment_of(&input)
+                    .and_then(|at| reckon::since_epoch(at, *unit))
+                    .map(Datum::Decimal)
+                    .ok_or_else(|| unreadable(&input));
+            }
             Self::Table(name) => return look_up(&input, name, scope),
             _ => {}
         }
@@ -139,6 +174,7 @@ impl Operation {
                 let digits: String = text.chars().filter(char::is_ascii_digit).collect();
                 (!digits.is_empty()).then(|| Datum::Text(digits.into()))
             }
+            Self::Sha256 => Some(Datum::Text(reckon::sha256(&text).into())),
             Self::Cut(count) => Some(Datum::Text(text.chars().take(*count).collect())),
             Self::Replace(from, to) => Some(Datum::Text(replaced(&text, from, to).into())),
             Self::Phone(argument) => {
@@ -201,6 +237,14 @@ fn number(input: &Datum<'_>) -> Option<Decimal> {
         Datum::Json(value) => numeric(value),
         Datum::Decimal(number) => Some(*number),
         other => numeric_text(&other.text()?),
+    }
+}
+
+/// A moment, or text that `time` reads.
+fn moment_of(input: &Datum<'_>) -> Option<Timestamp> {
+    match input {
+        Datum::Moment(at) => Some(*at),
+        other => parse_time(&other.text()?).ok(),
     }
 }
 
