@@ -74,14 +74,7 @@ impl Server {
                 (base, token)
             }
         };
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(120))
-            .build()
-            .map_err(Failure::of)?;
-        Ok(Client { http, base, token })
+        Client::to(base, token)
     }
 }
 
@@ -113,6 +106,18 @@ fn read_token(file: &Path) -> Result<Secret, Failure> {
 }
 
 impl Client {
+    /// A connection to the admin side at `base`.
+    pub(super) fn to(base: Url, token: Secret) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(120))
+            .build()
+            .map_err(Failure::of)?;
+        Ok(Self { http, base, token })
+    }
+
     /// Asks for something.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         let given: Vec<_> = query

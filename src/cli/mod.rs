@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod client;
 mod connectors;
+mod correct;
 mod deliveries;
 mod demo;
 mod events;

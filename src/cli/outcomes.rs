@@ -1,8 +1,9 @@
-//! `outcomes list`: calls with their current outcome, in the built-in store.
+//! `outcomes list`: calls with their current outcome, in the built-in store; `set` and `release` by hand.
 
 use clap::Subcommand;
 
 use super::client::Server;
+use super::correct::{Correct, ReleaseCorrection};
 use super::exit::{Exit, Failure};
 use super::terminal::Output;
 
@@ -32,19 +33,27 @@ pub(super) enum Outcomes {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Set an outcome by hand. It holds until it is released, whatever is reported.
+    Set(Correct),
+    /// Release what was set by hand: what is reported holds again.
+    Release(ReleaseCorrection),
 }
 
 impl Outcomes {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
-        let Self::List {
-            server,
-            kind,
-            call,
-            source,
-            since,
-            until,
-            limit,
-        } = self;
+        let (server, kind, call, source, since, until, limit) = match self {
+            Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
+            Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
+            Self::List {
+                server,
+                kind,
+                call,
+                source,
+                since,
+                until,
+                limit,
+            } => (server, kind, call, source, since, until, limit),
+        };
         let query = [
             ("kind", kind.unwrap_or_default()),
             ("call", call.unwrap_or_default()),

@@ -209,7 +209,7 @@ async fn behind(client: &Client) -> Result<bool, Failure> {
 }
 
 /// One event's difference in a few lines.
-fn told(difference: &Value) -> String {
+pub(super) fn told(difference: &Value) -> String {
     let turn = |turn: &Value| {
         format!("{} → {}", Output::cell(&turn["before"]), Output::cell(&turn["after"]))
     };

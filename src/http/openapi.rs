@@ -34,7 +34,7 @@ pub(super) const ROUTES: &[(&str, &str, &str, &[&str])] = &[
     (
         "post",
         "/admin/v1/events/replay",
-        "Runs stored events through the rules again: {ids} or {filter}, {dry_run}",
+        "Runs stored events through the rules again: {ids} or {filter}; with {dry_run} it answers what would change",
         &[],
     ),
     (
@@ -82,6 +82,18 @@ pub(super) const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         &[
             "kind", "call", "source", "since", "until", "limit", "cursor",
         ],
+    ),
+    (
+        "post",
+        "/admin/v1/outcomes",
+        "Corrects an outcome by hand; it holds until it is released: {outcome, value, notes, about: {subject}}",
+        &[],
+    ),
+    (
+        "post",
+        "/admin/v1/outcomes/release",
+        "Releases corrections made by hand: {about: {subject}}",
+        &[],
     ),
     (
         "get",

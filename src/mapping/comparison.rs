@@ -157,7 +157,7 @@ mod tests {
                 let (_, column) = d.position().unwrap();
                 format!("{column} {} | {}", d.message, d.help.unwrap_or_default())
             };
-            found.into_iter().map(one).collect()
+            found.into_iter().map(one).collect::<Vec<_>>()
         };
         cx.finish().map_err(told)?;
         Ok(read.unwrap())

@@ -11,6 +11,7 @@
 mod support;
 
 mod cli;
+mod corrections;
 mod dead_letters;
 mod deduplication;
 mod delivering;
@@ -19,4 +20,5 @@ mod mapping;
 mod observability;
 mod receiving;
 mod recovery;
+mod replaying;
 mod retrying;

@@ -8,11 +8,15 @@ mod setting;
 mod story;
 mod verdict;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use reqwest::Url;
+use serde_json::{Value, json};
 
+use super::client::Client;
 use super::exit::{Exit, Failure};
+use super::replay::told;
 use super::send::post;
 use super::terminal::Output;
 use crate::app::Bridge;
@@ -74,13 +78,20 @@ impl Demo {
         let begun = Instant::now();
         let mut rows = Vec::new();
         for step in story::steps(Clock::system().now()) {
-            rows.push(play(&step, &sources, &bridge).await?);
+            let mut row = play(&step, &sources, &bridge).await?;
             settle(&bridge, begun).await?;
+            if let (Some(event), Some(expected)) = (row.event, step.first) {
+                let (summary, _trace) = bridge.queue.event_detail(event).await.map_err(Failure::of)?;
+                row.first = Some((summary.disposition, expected));
+            }
+            rows.push(row);
         }
+        let remapped = remap(&config, &bridge).await?;
+        settle(&bridge, begun).await?;
         let verdict = verdict::reach(&bridge, &stand_in, &rows)
             .await
             .map_err(Failure::of)?;
-        show(output, &rows, &verdict, begun.elapsed());
+        show(output, &rows, &remapped, &verdict, begun.elapsed());
 
         if !self.once {
             output.note(&format!(
@@ -142,8 +153,24 @@ async fn play(step: &Step, sources: &Sources, bridge: &Bridge) -> Result<Row, Fa
         expected_status: step.status,
         status,
         event: after.filter(|id| Some(*id) != before),
+        first: None,
         stored: step.stored,
     })
+}
+
+/// Changes a rule, looks what replaying would change, and replays. Answers the differences.
+async fn remap(config: &Path, bridge: &Bridge) -> Result<Value, Failure> {
+    std::fs::write(config.join("mappings/team.toml"), story::REMAPPED).map_err(Failure::of)?;
+    let base = Url::parse(&format!("http://{}", bridge.office)).map_err(Failure::of)?;
+    let client = Client::to(base, bridge.token.clone())?;
+    let replay = |dry_run: bool| json!({ "filter": "source=team&disposition=ignored", "dry_run": dry_run });
+    let compared = client
+        .post("/admin/v1/events/replay", &replay(true))
+        .await?;
+    client
+        .post("/admin/v1/events/replay", &replay(false))
+        .await?;
+    Ok(compared["differences"].clone())
 }
 
 async fn newest(bridge: &Bridge) -> Result<Option<crate::model::EventId>, Failure> {
@@ -173,11 +200,18 @@ async fn settle(bridge: &Bridge, begun: Instant) -> Result<(), Failure> {
     }
 }
 
-fn show(output: &Output, rows: &[Row], verdict: &verdict::Verdict, took: Duration) {
+fn show(
+    output: &Output,
+    rows: &[Row],
+    remapped: &Value,
+    verdict: &verdict::Verdict,
+    took: Duration,
+) {
     if output.is_json() {
         return output.json(&json!({
             "right": verdict.is_right(),
             "steps": verdict.steps,
+            "remapped": remapped,
             "calls": verdict.calls,
             "took_ms": took.as_millis(),
         }));
@@ -203,6 +237,11 @@ fn show(output: &Output, rows: &[Row], verdict: &verdict::Verdict, took: Duratio
             ]
         }),
     );
+    output.line("then a rule is changed; a dry run of the replay says what that would change:");
+    for difference in remapped.as_array().into_iter().flatten() {
+        output.text(&told(difference));
+    }
+    output.line("");
     output.table(
         &["", "call", "was told last", "expected"],
         verdict.calls.iter().map(|call| {
@@ -227,6 +266,6 @@ fn show(output: &Output, rows: &[Row], verdict: &verdict::Verdict, took: Duratio
     ));
 }
 
-fn mark(right: &serde_json::Value) -> String {
+fn mark(right: &Value) -> String {
     if *right == true { "✓" } else { "✗" }.to_owned()
 }

@@ -12,13 +12,25 @@ pub(super) fn write(home: &Path, apis: SocketAddr) -> io::Result<()> {
     let config = home.join("config");
     let secrets = config.join("secrets");
     std::fs::create_dir_all(&secrets)?;
-    for name in ["calendly", "hubspot", "phonely", "change-outcome", "aura"] {
+    for name in [
+        "calendly",
+        "hubspot",
+        "phonely",
+        "change-outcome",
+        "aura",
+        "voice",
+    ] {
         std::fs::write(secrets.join(name), hex::encode(rand::random::<[u8; 24]>()))?;
     }
-    for name in ["stripe", "team"] {
+    for name in ["stripe", "team", "crm"] {
         let secret = format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 24]>()));
         std::fs::write(secrets.join(name), secret)?;
     }
+    std::fs::create_dir_all(config.join("mappings"))?;
+    std::fs::write(
+        config.join("mappings/team.toml"),
+        "# Rules of your own go here; for now the connector's hold.\nformat = 1\nextends = true\n",
+    )?;
     let data = home.join("data");
     std::fs::create_dir_all(&data)?;
     std::fs::write(config.join("outcome-bridge.toml"), text(&data, apis))
@@ -64,6 +76,14 @@ currency = "USD"
 connector = "standard-webhooks"
 signing_secret = "file:secrets/team"
 
+[sources.crm]
+connector = "standard-webhooks"
+signing_secret = "file:secrets/crm"
+
+[sources.voice]
+connector = "call-webhook"
+secret = "file:secrets/voice"
+
 [destinations.phonely]
 connector = "phonely"
 base_url = "http://{apis}/phonely"
@@ -84,6 +104,11 @@ token = "file:secrets/change-outcome"
 [[routes]]
 sources = ["calendly", "stripe", "team"]
 destinations = ["phonely", "aura", "change-outcome"]
+
+# These two are addressed by a call's id: what names only a phone waits until its call is known.
+[[routes]]
+sources = ["crm"]
+destinations = ["aura", "change-outcome"]
 "#
     )
 }

@@ -17,7 +17,9 @@ pub(super) struct Step {
     pub(super) forged: bool,
     /// The status that the bridge has to answer.
     pub(super) status: u16,
-    /// What the event has to become; `None` when nothing may be stored.
+    /// What the event has to become at first, where that is not what it is in the end.
+    pub(super) first: Option<&'static str>,
+    /// What the event has to become in the end; `None` when nothing may be stored.
     pub(super) stored: Option<&'static str>,
 }
 
@@ -26,6 +28,31 @@ pub(super) const ANA: &str = "550e8400-e29b-41d4-a716-446655440001";
 pub(super) const BEN: &str = "550e8400-e29b-41d4-a716-446655440002";
 pub(super) const CLEO: &str = "550e8400-e29b-41d4-a716-446655440003";
 pub(super) const DAN: &str = "550e8400-e29b-41d4-a716-446655440004";
+pub(super) const EVE: &str = "550e8400-e29b-41d4-a716-446655440005";
+pub(super) const FINN: &str = "550e8400-e29b-41d4-a716-446655440006";
+pub(super) const GINA: &str = "550e8400-e29b-41d4-a716-446655440007";
+
+/// Finn's phone: all that the CRM knows of him.
+const FINNS_PHONE: &str = "+14155550123";
+
+/// Rules that are added when the story is told: the team's own word becomes a follow-up.
+pub(super) const REMAPPED: &str = r#"# Laid over the connector's own rules.
+format = 1
+extends = true
+
+[[rule]]
+id = "call_back"
+when = [{ field = "event.outcome", is = "call_back" }]
+outcome = "follow_up"
+[rule.set]
+call_id = "{event.call_id}"
+occurred_at = "{event.occurred_at | time}"
+
+[[test]]
+name = "who asks to be called back is followed up"
+event = '{"outcome":"call_back","call_id":"call-1","occurred_at":"2026-05-06T16:10:00Z"}'
+expect = { rule = "call_back", outcome = "follow_up", call_id = "call-1" }
+"#;
 
 fn step(title: &'static str, source: &'static str, body: &Value) -> Step {
     Step {
@@ -39,6 +66,7 @@ fn step(title: &'static str, source: &'static str, body: &Value) -> Step {
         },
         forged: false,
         status: 200,
+        first: None,
         stored: Some("mapped"),
     }
 }
@@ -83,6 +111,37 @@ pub(super) fn steps(now: Timestamp) -> Vec<Step> {
             ..step("Stripe tells it a second time", "stripe", &paid)
         },
         step("Dan gets 200 dollars back", "stripe", &refund(DAN, at(30))),
+        step(
+            "Eve's appointment has passed and nobody said more: shown, inferred",
+            "calendly",
+            &booked(EVE, at(400), at(370)),
+        ),
+        step(
+            "Eve is marked as a no-show after all: the inference is taken back",
+            "calendly",
+            &no_show("created", EVE, at(100)),
+        ),
+        Step {
+            first: Some("waiting"),
+            ..step(
+                "Finn's deal is won; the CRM knows only his phone: it waits for his call",
+                "crm",
+                &json!({ "outcome": "closed", "phone": FINNS_PHONE, "occurred_at": at(40), "value": "900", "currency": "USD" }),
+            )
+        },
+        step(
+            "Finn's call is reported, and his deal finds it",
+            "voice",
+            &ended(FINN, at(95), at(90)),
+        ),
+        Step {
+            first: Some("ignored"),
+            ..step(
+                "Gina wants to be called back: no rule knows that word yet",
+                "team",
+                &told(GINA, "call_back", at(25)),
+            )
+        },
         Step {
             forged: true,
             status: 401,
@@ -125,6 +184,22 @@ fn no_show(change: &str, call: &str, at: Timestamp) -> Value {
                 "event_memberships": [{ "user": "https://api.calendly.com/users/U1" }],
             },
         },
+    })
+}
+
+fn booked(call: &str, start: Timestamp, end: Timestamp) -> Value {
+    let mut booked = no_show("created", call, start);
+    booked["event"] = json!("invitee.created");
+    booked["payload"]["no_show"] = Value::Null;
+    booked["payload"]["old_invitee"] = Value::Null;
+    booked["payload"]["scheduled_event"]["end_time"] = json!(end);
+    booked
+}
+
+fn ended(call: &str, start: Timestamp, end: Timestamp) -> Value {
+    json!({
+        "type": "call.ended", "call_id": call, "direction": "outbound", "from": "+14155550100", "to": FINNS_PHONE,
+        "started_at": start, "ended_at": end, "duration_seconds": 300,
     })
 }
 

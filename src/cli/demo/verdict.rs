@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::story::{ANA, BEN, CLEO, DAN};
+use super::story::{ANA, BEN, CLEO, DAN, EVE, FINN, GINA};
 use crate::app::Bridge;
 use crate::http::StandIn;
-use crate::model::EventId;
+use crate::model::{Disposition, EventId};
 use crate::queue::QueueError;
 
 /// One step as it went.
@@ -16,7 +16,9 @@ pub(super) struct Row {
     pub(super) status: u16,
     /// The event that came of it, if one was stored.
     pub(super) event: Option<EventId>,
-    /// What it has to become.
+    /// What it became at first, and what it had to become then.
+    pub(super) first: Option<(Disposition, &'static str)>,
+    /// What it has to become in the end.
     pub(super) stored: Option<&'static str>,
 }
 
@@ -56,12 +58,17 @@ fn expected() -> Vec<(String, Value)> {
         phonely(BEN, "Appointment Completed", None),
         phonely(CLEO, "Appointment No-Show", None),
         phonely(DAN, "Sold", Some(1000)),
+        phonely(EVE, "Appointment No-Show", None),
+        phonely(GINA, "Follow-Up Required", None),
     ];
     for (call, word) in [
         (ANA, "no_show"),
         (BEN, "shown"),
         (CLEO, "no_show"),
         (DAN, "closed"),
+        (EVE, "no_show"),
+        (FINN, "closed"),
+        (GINA, "follow_up"),
     ] {
         all.push(aura(call, word));
         all.push(change(call, word));
@@ -134,7 +141,13 @@ async fn judge(bridge: &Bridge, row: &Row) -> Result<Value, QueueError> {
     if attempts > 1 {
         deliveries.push(format!("one after {attempts} attempts"));
     }
-    let right = row.status == row.expected_status && disposition == row.stored;
+    let begun_right = row
+        .first
+        .is_none_or(|(became, expected)| became.as_str() == expected);
+    if let Some((first, _)) = row.first {
+        became = format!("{first}, then {became}");
+    }
+    let right = row.status == row.expected_status && disposition == row.stored && begun_right;
     Ok(json!({
         "title": row.title,
         "source": row.source,

@@ -1,6 +1,7 @@
 //! The admin API, `/admin/v1/…`: everything the command line shows and does to a running bridge.
 
 mod connectors;
+mod corrections;
 mod deliveries;
 mod destinations;
 mod events;
@@ -32,6 +33,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             .route("/dead-letters/redrive", post().to(deliveries::redrive))
             .route("/dead-letters/discard", post().to(deliveries::discard))
             .route("/outcomes", get().to(outcomes::list))
+            .route("/outcomes", post().to(corrections::correct))
+            .route("/outcomes/release", post().to(corrections::release))
             .route("/outcomes/{call}/log", get().to(outcomes::log))
             .route("/sources", get().to(sources::list))
             .route("/destinations", get().to(destinations::list))
