@@ -95,46 +95,62 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Conditions {
             "when" => Conditions::parse(item, &[ROOT], &mut cx),
             _ => Conditions::parse_comparison(item, ROOT, &mut cx),
         };
-        if let Some(read) = read {
-            check_fields(&read, item, &mut cx, file.shown());
-            both = both.and(read);
-        }
+        check_fields(item, &mut cx);
+        both = both.and(read.unwrap_or_default());
         let (Ok(found) | Err(found)) = cx.finish();
         section.findings.mistakes.extend(found);
     }
     both
 }
 
-/// A field that no outcome has would never hold, without a word.
-fn check_fields(
-    conditions: &Conditions,
-    item: &Spanned<DeValue<'_>>,
-    cx: &mut Collector,
-    text: &str,
-) {
-    for path in conditions.paths() {
-        let written = path.as_str();
-        let field = written.strip_prefix("outcome.").unwrap_or_default();
-        let name = field.split(['.', '[']).next().unwrap_or_default();
-        if Outcome::FIELDS.contains(&name) {
-            continue;
+/// A field that no outcome has would never hold, without a word. What is no path at all has been reported.
+fn check_fields(item: &Spanned<DeValue<'_>>, cx: &mut Collector) {
+    let mut fields = Vec::new();
+    collect_fields(item, &mut fields);
+    for field in fields {
+        let text = field.get_ref().as_str().unwrap_or_default();
+        for path in text.split(" or ").map(str::trim) {
+            let (root, rest) = path.split_once('.').unwrap_or(("", path));
+            let inner = if root == ROOT { rest } else { path };
+            let name = inner.split(['.', '[']).next().unwrap_or_default();
+            let of_rows = root != ROOT && is_row(item);
+            if name.is_empty() || of_rows || Outcome::FIELDS.contains(&name) {
+                continue;
+            }
+            let help = match did_you_mean(name, Outcome::FIELDS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "there are {}; a value of your own is `metadata.{name}`",
+                    Outcome::FIELDS.join(", ")
+                ),
+            };
+            cx.error(
+                field.span(),
+                format!("an outcome has no `{name}`"),
+                Some(help),
+            );
         }
-        let help = match did_you_mean(name, Outcome::FIELDS) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!(
-                "there are {}; a value of your own is `metadata.{}`",
-                Outcome::FIELDS.join(", "),
-                if name.is_empty() { "NAME" } else { name }
-            ),
-        };
-        let whole = item.span();
-        let inside = text
-            .get(whole.clone())
-            .and_then(|inside| inside.find(field));
-        let span = match inside {
-            Some(at) if !field.is_empty() => whole.start + at..whole.start + at + field.len(),
-            _ => whole,
-        };
-        cx.error(span, format!("an outcome has no `{name}`"), Some(help));
+    }
+}
+
+/// Rows name their root, comparisons need not.
+fn is_row(item: &Spanned<DeValue<'_>>) -> bool {
+    item.get_ref().as_array().is_some()
+}
+
+/// The `field` of every row, groups included.
+fn collect_fields<'i, 't>(
+    item: &'i Spanned<DeValue<'t>>,
+    fields: &mut Vec<&'i Spanned<DeValue<'t>>>,
+) {
+    match item.get_ref() {
+        DeValue::Array(items) => items.iter().for_each(|item| collect_fields(item, fields)),
+        DeValue::Table(table) => {
+            fields.extend(table.get("field"));
+            let groups = ["any", "all", "not"];
+            let groups = groups.into_iter().filter_map(|key| table.get(key));
+            groups.for_each(|item| collect_fields(item, fields));
+        }
+        _ => {}
     }
 }

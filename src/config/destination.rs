@@ -128,6 +128,7 @@ impl Destination {
 
 fn read_deliver(section: &mut Section<'_, '_>) -> Deliver {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let said = section.has("deliver");
     let is_final = section.get(
         "deliver",
         read::choice("way to deliver", &[false, true], |is_final| {
@@ -141,11 +142,11 @@ fn read_deliver(section: &mut Section<'_, '_>) -> Deliver {
                 .and_then(|after| SignedDuration::try_from(after).ok())
                 .unwrap_or(Deliver::FINAL_AFTER),
         ),
-        (Some(false) | None, Some(_)) => {
+        (Some(false) | None, Some(_)) if is_final.is_some() || !said => {
             let wrong = Wrong::new("inferred outcomes are not held back here");
             section.wrong("final_after", wrong.help("add `deliver = \"final\"`"));
             Deliver::Current
         }
-        (Some(false) | None, None) => Deliver::Current,
+        (Some(false) | None, _) => Deliver::Current,
     }
 }

@@ -220,8 +220,9 @@ fn one_map(
     for destination in read.into_values().flatten() {
         let group = destination.group().clone();
         let name = destination.name.clone();
-        let taken = name != group && configured.contains(&name);
-        if destinations.insert(name.clone(), destination).is_some() || taken {
+        let taken = configured.contains(&name) || destinations.contains_key(&name);
+        destinations.insert(name.clone(), destination);
+        if name != group && taken {
             let wrong = Wrong::new(format!("there are two destinations `{name}`"))
                 .help("give the action another `name`, or the other destination");
             let place = findings.file.key_place(&format!("{path}.{group}"));

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::load::{DEFAULTS, defaults};
 use super::*;
 use crate::diagnostic::Severity;
+use crate::model::{Correlation, Deliver, Matcher, Mode, Touch};
 
 struct Directory(TempDir);
 
@@ -602,4 +603,273 @@ region = "US"
     assert_eq!(config.sources.len(), 1);
     let secrets = config.sources["crm"].settings.get("client_secret").unwrap();
     assert!(secrets[0].is_string() && secrets[1] == "known");
+}
+
+#[test]
+fn a_destination_says_how_its_calls_are_found_and_which_revisions_it_gets() {
+    let text = r#"
+[sources.agents]
+connector = "call2me"
+grace = "30 minutes"
+infer_shown = false
+[destinations.aura]
+connector = "aura"
+mode = "each"
+deliver = "final"
+final_after = "3 days"
+match = ["field", "phone"]
+touch = "only"
+look_back = "90 days"
+wait = "1 day"
+calls = ["agents"]
+"#;
+    let config = loaded(text, &[]).config;
+    let source = &config.sources["agents"];
+    assert_eq!((source.grace.as_mins(), source.infer_shown), (30, false));
+    let aura = &config.destinations["aura"];
+    assert_eq!(aura.mode, Some(Mode::Each));
+    assert_eq!(
+        aura.deliver,
+        Deliver::Final(jiff::SignedDuration::from_hours(72))
+    );
+    let found = &aura.correlation;
+    assert_eq!(found.matchers, [Matcher::Field, Matcher::Phone]);
+    assert_eq!(found.touch, Touch::Only);
+    assert_eq!(
+        (found.look_back.as_hours(), found.wait.as_hours()),
+        (90 * 24, 24)
+    );
+    assert_eq!(found.calls.as_ref().unwrap().len(), 1);
+
+    let usual = one_destination("[destinations.a]\nconnector = \"aura\"\n");
+    assert_eq!(usual.deliver, Deliver::Current);
+    assert_eq!(usual.correlation, Correlation::default());
+    let held = "[destinations.a]\nconnector = \"aura\"\ndeliver = \"final\"\n";
+    assert_eq!(
+        one_destination(held).deliver,
+        Deliver::Final(Deliver::FINAL_AFTER)
+    );
+}
+
+#[test]
+fn mistakes_in_how_calls_are_found_are_told_with_a_remedy() {
+    let text = r#"
+[sources.admin]
+connector = "stripe"
+[sources.agents]
+connector = "call2me"
+grace = "100 days"
+[destinations.aura]
+connector = "aura"
+mode = "eech"
+deliver = "later"
+final_after = "1 day"
+match = ["fone", "email"]
+touch = "lst"
+calls = ["agent"]
+[destinations.b]
+connector = "aura"
+match = ["phone", "phone"]
+"#;
+    insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
+    2:10 no source can be called `admin`: corrections by hand and imports have that name | choose another name; it is part of the source's URL
+    6:9 `sources.agents.grace`: must be from 0s to 31 days | -
+    9:8 `destinations.aura.mode`: `eech` is not a mode | did you mean "each"?
+    10:11 `destinations.aura.deliver`: `later` is not a way to deliver | use one of current, final
+    12:9 `destinations.aura.match`: `fone` is not a way of finding a call | use one of field, booking, deal, contact, phone, email
+    13:9 `destinations.aura.touch`: `lst` is not a touch | did you mean "last"?
+    14:10 `destinations.aura.calls[0]`: there is no source `agent` | did you mean `agents`?
+    17:9 `destinations.b.match`: `phone` stands there twice | they are tried in this order, each once
+    "#);
+}
+
+#[test]
+fn conditions_of_routes_are_read_with_their_places() {
+    let text = r#"
+[destinations.a]
+connector = "webhook"
+[[routes]]
+when = [{ field = "outcome.value", over = 100 }, { field = "outcome.metadata.plan", is = "${PLAN}" }]
+condition = { field = "source", operator = "!=", value = "trial" }
+destinations = ["a"]
+"#;
+    let config = loaded(text, &[("PLAN", "gold")]).config;
+    let paths: Vec<&str> = config.routes[0]
+        .when
+        .paths()
+        .map(crate::mapping::Path::as_str)
+        .collect();
+    assert_eq!(
+        paths,
+        ["outcome.value", "outcome.metadata.plan", "outcome.source"]
+    );
+    assert!(format!("{:?}", config.routes[0].when).contains("gold"));
+
+    let text = r#"
+[destinations.a]
+connector = "webhook"
+[[routes]]
+when = [
+  { field = "outcome.valu", over = 100 },
+  { field = "event.id", is = 1 },
+  { field = "outcome.value", ovr = 1 },
+]
+condition = { field = "follow_up_required", operator = "=", value = true }
+destinations = ["a"]
+[[routes]]
+when = "outcome.value > 100"
+condition = { field = "follow_up_required", operator = "==", value = true }
+destinations = ["a"]
+"#;
+    insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
+    6:13 an outcome has no `valu` | did you mean `value`?
+    7:14 `event` is not a known source | a field path starts with one of: outcome
+    8:30 there is no operator called `ovr` | did you mean `over`?
+    10:23 an outcome has no `follow_up_required` | there are kind, label, value, currency, notes, metadata, call_id, phone, email, booking_id, deal_id, contact_id, agent_id, occurred_at, basis, source, event, rule; a value of your own is `metadata.follow_up_required`
+    10:56 there is no operator called `=` | did you mean "=="? for more, write `when` with rows such as { field = "outcome.value", over = 100 }
+    13:8 conditions must be a list of rows | write [{ field = "event.type", is = "invoice.paid" }]
+    14:23 an outcome has no `follow_up_required` | there are kind, label, value, currency, notes, metadata, call_id, phone, email, booking_id, deal_id, contact_id, agent_id, occurred_at, basis, source, event, rule; a value of your own is `metadata.follow_up_required`
+    "#);
+}
+
+#[test]
+fn actions_are_destinations_of_their_own_that_routes_name_together() {
+    let text = r#"
+[sources.agents]
+connector = "call2me"
+[destinations.back]
+connector = "call2me"
+api_key = "k"
+timeout = "5 s"
+[[destinations.back.actions]]
+type = "schedule_call"
+name = "Auto follow-up!"
+condition = { field = "kind", operator = "==", value = "follow_up" }
+config = { use_field = "follow_up_date", fallback_delay_minutes = 1440 }
+[[destinations.back.actions]]
+type = "webhook"
+config = { url = "https://a.example" }
+[[destinations.back.actions]]
+type = "webhook"
+mode = "newest"
+config = { url = "https://b.example" }
+[destinations.other]
+connector = "webhook"
+[[routes]]
+destinations = ["back"]
+[[routes]]
+sources = ["agents"]
+outcomes = ["lost"]
+destinations = ["other"]
+"#;
+    let config = loaded(text, &[]).config;
+    let names: Vec<&str> = config
+        .destinations
+        .keys()
+        .map(DestinationName::as_str)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "back-auto-follow-up",
+            "back-webhook",
+            "back-webhook-2",
+            "other",
+            OUTCOME_STORE
+        ]
+    );
+    let first = &config.destinations["back-auto-follow-up"];
+    assert_eq!(first.delivery.timeout, Duration::from_secs(5));
+    assert_eq!(first.when.paths().count(), 1);
+    let set = |key: &str| first.settings.get(key).cloned();
+    assert_eq!(set("action"), Some("schedule_call".into()));
+    assert_eq!(set("api_key"), Some("k".into()));
+    assert_eq!(set("fallback_delay_minutes"), Some(1440.into()));
+    assert_eq!(
+        config.destinations["back-webhook-2"].mode,
+        Some(Mode::Newest)
+    );
+    let source = SourceName::new("agents").unwrap();
+    assert_eq!(
+        config.destinations_for(&source, OutcomeKind::Shown).len(),
+        4
+    );
+    assert_eq!(config.destinations_for(&source, OutcomeKind::Lost).len(), 5);
+}
+
+#[test]
+fn mistakes_in_actions_are_told_with_their_places() {
+    let text = r#"
+[destinations.back]
+connector = "call2me"
+[[destinations.back.actions]]
+condition = { field = "knd", operator = "==", value = "follow_up" }
+[[destinations.back.actions]]
+type = "webhook"
+url = "https://a.example"
+[destinations.back-webhook]
+connector = "webhook"
+[destinations.none]
+connector = "call2me"
+actions = []
+"#;
+    insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
+    2:15 there are two destinations `back-webhook` | give the action another `name`, or the other destination
+    4:1 `type` is missing | say what is to be done, such as "webhook"
+    5:23 an outcome has no `knd` | did you mean `kind`?
+    8:1 `destinations.back.actions[1].url` is not an option | the options here are condition, config, mode, name, type, when
+    13:11 `destinations.none.actions`: nothing would be done there | name at least one action, or leave `actions` out
+    "#);
+}
+
+#[test]
+fn tables_have_their_rows_here_or_in_a_file() {
+    let text = r#"
+[tables.agents]
+"New York" = "ag_1"
+Berlin = 7
+[tables.reps]
+file = "reps.csv"
+key = "id"
+value = "name"
+[tables.words]
+file = "words.toml"
+"#;
+    let directory = Directory::with(text);
+    directory.file("reps.csv", "id,name\n");
+    directory.file("words.toml", "");
+    let loaded = directory.load(&[]).unwrap();
+    let tables = &loaded.config.tables;
+    assert!(
+        matches!(&tables["agents"].rows, Rows::Inline(rows) if rows["New York"] == "ag_1" && rows["Berlin"] == "7")
+    );
+    assert!(
+        matches!(&tables["reps"].rows, Rows::Csv { key, value, .. } if key == "id" && value == "name")
+    );
+    assert!(matches!(&tables["words"].rows, Rows::Toml(_)));
+    assert_eq!(loaded.files.len(), 3);
+
+    let text = r#"
+[tables.agents]
+Berlin = ["ag_1"]
+[tables.reps]
+file = "reps.csv"
+kee = "id"
+[tables.gone]
+file = "gone.csv"
+[tables.sheet]
+file = "sheet.xls"
+"#;
+    let directory = Directory::with(text);
+    directory.file("reps.csv", "id,name\n");
+    let found = told(&directory.load(&[]).unwrap_err()).join("\n");
+    let found = found.replace(&directory.0.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(found, @r#"
+    3:10 `tables.agents.Berlin`: must be text in quotes, not a list | -
+    4:9 `key` is missing | name a column of the file's first line: key = "location"
+    4:9 `value` is missing | name a column of the file's first line: value = "agent"
+    6:1 `tables.reps.kee` is not an option | did you mean `tables.reps.key`?
+    8:8 `tables.gone.file`: there is no file `DIR/gone.csv` | the path is relative to the configuration directory
+    10:8 `tables.sheet.file`: tables are read from `.csv` and `.toml` files | name such a file, relative to the configuration directory
+    "#);
 }

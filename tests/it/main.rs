@@ -22,3 +22,4 @@ mod receiving;
 mod recovery;
 mod replaying;
 mod retrying;
+mod routing;

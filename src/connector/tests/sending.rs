@@ -8,9 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, json};
 
 use crate::connector::outgoing::signature;
-use crate::connector::testing::{accepts, request, source};
+use crate::connector::testing::{accepts, connector, request, source};
 use crate::connector::{Catalogue, DestinationAnswer, Outbound, PreparedRequest, RenderInput};
-use crate::model::{ConnectorName, DeliveryId, EventId, Settings};
+use crate::model::{
+    Basis, ConnectorName, DeliveryId, EventId, Mode, Outcome, OutcomeKind, Settings, SourceName,
+    Subject,
+};
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
@@ -145,4 +148,100 @@ fn a_destination_says_how_long_it_wants_to_be_left_alone() {
             "{status} {retry_after} {date}"
         );
     }
+}
+
+/// A destination that is given `settings`, of a connector with two requests.
+fn two_requests(settings: serde_json::Value) -> Result<Outbound, Vec<String>> {
+    let text = r#"
+[[field]]
+key = "way"
+options = ["later", "now"]
+required = true
+[[field]]
+key = "token"
+help = "Ask for it."
+secret = true
+[[field]]
+key = "minutes"
+[outbound]
+[[outbound.target]]
+name = "call"
+address = "{outcome.call_id}"
+[[outbound.request]]
+when = [{ field = "setting.way", is = "later" }]
+needs = ["token"]
+method = "POST"
+url = "https://example.com/later"
+not_before = { field = "due", else_minutes = "{setting.minutes}" }
+[[outbound.request]]
+mode = "each"
+method = "PUT"
+url = "https://example.com/now"
+"#;
+    let connector = connector(text).unwrap();
+    let made = Outbound::new(&connector, &Settings::from_json(settings));
+    let told = |mistake: crate::diagnostic::Diagnostic| {
+        format!("{} | {}", mistake.message, mistake.help.unwrap_or_default())
+    };
+    made.map(|(outbound, _)| outbound)
+        .map_err(|mistakes| mistakes.into_iter().map(told).collect())
+}
+
+fn due(outbound: &Outbound, due: &serde_json::Value) -> Option<String> {
+    let metadata = json!({ "due": due }).as_object().cloned().unwrap();
+    let outcome = Outcome {
+        kind: OutcomeKind::FollowUp,
+        label: None,
+        value: None,
+        notes: None,
+        metadata,
+        subject: Subject::default(),
+        occurred_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        basis: Basis::Reported,
+        source: SourceName::new("team").unwrap(),
+        event: EventId::first_at(1_767_312_000_000),
+        rule: "r".to_owned(),
+    };
+    outbound.not_before(&outcome).map(|at| at.to_string())
+}
+
+#[test]
+fn the_first_request_for_the_settings_is_made_with_what_it_needs() {
+    let now = two_requests(json!({ "way": "now" })).unwrap();
+    assert_eq!(now.mode(), Mode::Each);
+    assert_eq!(due(&now, &json!("2026-01-03T00:00:00Z")), None);
+    let later = two_requests(json!({ "way": "later", "token": "t" })).unwrap();
+    assert_eq!(later.mode(), Mode::Newest);
+    assert_eq!(
+        two_requests(json!({ "way": "later" })).unwrap_err(),
+        ["`token` is missing | Ask for it."]
+    );
+}
+
+#[test]
+fn a_moment_that_cannot_be_meant_counts_as_none() {
+    let settings = json!({ "way": "later", "token": "t", "minutes": 30 });
+    let later = two_requests(settings).unwrap();
+    let received = "2026-01-02T00:00:00Z";
+    let fallback = Some("2026-01-02T00:30:00Z".to_owned());
+    for (named, wanted) in [
+        (
+            json!("2026-01-05T10:00:00+01:00"),
+            Some("2026-01-05T09:00:00Z".to_owned()),
+        ),
+        (
+            json!("2020-01-01T00:00:00Z"),
+            Some("2020-01-01T00:00:00Z".to_owned()),
+        ),
+        (json!("9999-12-30T00:00:00Z"), fallback.clone()),
+        (json!("soon"), fallback.clone()),
+        (json!(12), fallback.clone()),
+        (json!(null), fallback.clone()),
+    ] {
+        assert_eq!(due(&later, &named), wanted, "{named}");
+    }
+    let at_once = two_requests(json!({ "way": "later", "token": "t" })).unwrap();
+    assert_eq!(due(&at_once, &json!(null)).as_deref(), Some(received));
+    let wrong = two_requests(json!({ "way": "later", "token": "t", "minutes": "many" }));
+    assert!(wrong.unwrap_err()[0].contains("whole number of minutes"));
 }
