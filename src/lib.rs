@@ -40,7 +40,8 @@
 //! | [`queue`] | the durable queue: one trait, one engine (journal + sled) | `truth`, `model` |
 //! | [`registry`] | what earlier facts told of appointments, calls, deals and contacts; pure | `model`, `queue`'s types |
 //! | [`store`] | the built-in outcome store (SQLite) | `queue`'s types |
-//! | [`delivery`] | workers, retries, breaker, HTTP out | `queue`, `connector`, `store` |
+//! | [`egress`] | HTTP out: one guarded client | `connector`'s requests |
+//! | [`delivery`] | workers, retries, breaker | `queue`, `connector`, `store`, `egress` |
 //! | [`setup`] | configuration, connectors and rules brought together | all of the above |
 //! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
 //! | [`http`] | webhooks in, admin API | `setup`, `processing`, `queue`, `delivery`, `store` |
@@ -65,6 +66,7 @@ pub mod config;
 pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
+pub mod egress;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod http;

@@ -14,13 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::breaker::Signal;
-use super::client::{Answer, SendError};
 use super::dialect::Dialect;
-use super::excerpt::{MaskedTarget, excerpt, printable};
-use super::retry::parse_retry_after;
 use super::ruling::{Ruling, Sent, Timing, Tried, millis};
 use super::worker::{Courier, Worker};
 use crate::connector::{DestinationAnswer, RenderInput};
+use crate::egress::{Answer, MaskedTarget, SendError, excerpt, parse_retry_after, printable};
 use crate::metrics::AttemptResult;
 use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Claim, QueueError, Settlement};

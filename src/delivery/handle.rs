@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::{Client, ClientError};
 use super::dialect::Dialect;
 use super::gate::Held;
 use super::options::DestinationOptions;
 use super::worker::{Courier, Worker};
 use crate::clock::Clock;
+use crate::egress::{Client, ClientError};
 use crate::model::DestinationName;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -176,7 +176,7 @@ impl DeliveryHandle {
     fn worker_for(&self, destination: Destination) -> Result<Arc<Worker>, ClientError> {
         let courier = match destination.means {
             Means::Http(dialect) => Courier::Http {
-                client: Client::new(&destination.options)?,
+                client: Client::new(destination.options.client())?,
                 dialect,
             },
             Means::Store(store) => Courier::Store(store),

@@ -6,7 +6,7 @@
 //!
 //! 1. It waits until the destination may be used (`gate`: pause, hold, breaker), the rate allows a
 //!    request and a slot is free. Only then it claims, so that what it sends is the newest truth.
-//! 2. Each claim becomes a task: render, connect (`address` refuses private networks), send, judge.
+//! 2. Each claim becomes a task: render, connect (`egress` refuses private networks), send, judge.
 //! 3. The task settles the delivery: delivered with its receipt, retry at a time (`retry`), released
 //!    without counting, or dead letter with its reason.
 //!
@@ -20,13 +20,10 @@
 //! - Stopping finishes what is in flight within a deadline and releases the rest uncounted.
 //! - No redirect is followed, no proxy used, no cookie kept, and at most 64 KiB of an answer are read.
 
-mod address;
 mod attempt;
 mod breaker;
-mod client;
 mod dialect;
 mod dispatcher;
-mod excerpt;
 mod gate;
 mod handle;
 mod options;
@@ -37,9 +34,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use address::{AddressKind, AddressPolicy, AddressRefused};
+pub use crate::egress::{AddressKind, AddressPolicy, AddressRefused, ClientError};
 pub use breaker::{BreakerOptions, BreakerState};
-pub use client::ClientError;
 pub use dialect::{Dialect, Unrenderable};
 pub use gate::Held;
 pub use handle::{DeliveryHandle, Destination, DestinationState, Means, UnknownDestination, start};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::address::AddressPolicy;
 use super::breaker::BreakerOptions;
 use super::retry::RetryPolicy;
+use crate::egress::{AddressPolicy, ClientOptions};
 
 /// How deliveries to one destination are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,16 @@ impl DestinationOptions {
             AddressPolicy::Any
         } else {
             AddressPolicy::PublicAnd(self.allow_networks.clone())
+        }
+    }
+
+    /// How requests are sent.
+    pub(crate) fn client(&self) -> ClientOptions {
+        ClientOptions {
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            idle_connections: self.concurrency.get(),
+            addresses: self.address_policy(),
         }
     }
 }

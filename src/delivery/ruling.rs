@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::breaker::Signal;
-use super::excerpt::printable;
 use super::gate::HoldRuling;
 use super::retry::Failure;
 use super::worker::Worker;
 use crate::connector::Verdict;
+use crate::egress::printable;
 use crate::metrics::AttemptResult;
 use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Attempt, Claim, Settlement};

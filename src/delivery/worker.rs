@@ -9,11 +9,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::BreakerState;
-use super::client::Client;
 use super::dialect::Dialect;
 use super::gate::{Gate, Held};
 use super::options::DestinationOptions;
 use crate::clock::Clock;
+use crate::egress::Client;
 use crate::metrics::DestinationMetrics;
 use crate::model::DestinationName;
 use crate::queue::Queue;

@@ -1,6 +1,7 @@
-//! The only user of `reqwest` on the way out: one client per destination.
+//! The only user of `reqwest` on the way out: one client per destination, and one per source that
+//! looks things up.
 //!
-//! It follows no redirect (the operator named the destination, nobody else does), uses no proxy,
+//! It follows no redirect (the operator named the address, nobody else does), uses no proxy,
 //! keeps no cookie, never repeats a request by itself (attempts are counted elsewhere), reads a
 //! bounded part of an answer in bounded time, and tells faults apart by the types of errors.
 
@@ -14,7 +15,6 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, redirect, retry};
 
 use super::address::{AddressPolicy, AddressRefused, GuardedResolver};
-use super::options::DestinationOptions;
 use crate::connector::PreparedRequest;
 
 /// How much of an answer is read; the rest is dropped with its connection.
@@ -24,26 +24,40 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 const IDLE_CONNECTIONS: Duration = Duration::from_secs(45);
 const AGENT: &str = concat!("outcome-bridge/", env!("CARGO_PKG_VERSION"));
 
-/// The client of a destination could not be built, e.g. because the system's certificates are
-/// unreadable.
+/// A client could not be built, e.g. because the system's certificates are unreadable.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up HTTP for destinations")]
+#[error("cannot set up HTTP for outgoing requests")]
 pub struct ClientError(#[from] reqwest::Error);
 
-/// Sends requests to one destination.
+/// How a client connects and how long it waits.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientOptions {
+    /// From sending a request to the end of its answer.
+    pub(crate) timeout: Duration,
+    /// For the connection, TLS included.
+    pub(crate) connect_timeout: Duration,
+    /// Idle connections that are kept for each host.
+    pub(crate) idle_connections: usize,
+    /// Which addresses may be connected to.
+    pub(crate) addresses: AddressPolicy,
+}
+
+/// Sends requests to one product.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     inner: reqwest::Client,
     addresses: Arc<AddressPolicy>,
 }
 
-/// What a destination answered.
+/// What was answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     /// At most [`ANSWER_LIMIT`] bytes.
     pub(crate) body: Vec<u8>,
+    /// There was more than [`ANSWER_LIMIT`] bytes; the rest was not read.
+    pub(crate) cut: bool,
 }
 
 /// Why there is no answer.
@@ -52,7 +66,7 @@ pub(crate) enum SendError {
     /// The request cannot be written as HTTP; nothing was sent.
     #[error("the request cannot be sent: {0}")]
     Malformed(&'static str),
-    /// The destination's address must not be connected to; nothing was sent.
+    /// The address must not be connected to; nothing was sent.
     #[error(transparent)]
     Address(#[from] AddressRefused),
     /// The network or the other side failed us.
@@ -91,9 +105,9 @@ impl fmt::Display for Fault {
 }
 
 impl Client {
-    /// A client for one destination.
-    pub(crate) fn new(options: &DestinationOptions) -> Result<Self, ClientError> {
-        let addresses = Arc::new(options.address_policy());
+    /// A client with its own connections.
+    pub(crate) fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let addresses = Arc::new(options.addresses);
         let inner = reqwest::Client::builder()
             .user_agent(AGENT)
             .redirect(redirect::Policy::none())
@@ -104,7 +118,7 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
             .pool_idle_timeout(IDLE_CONNECTIONS)
-            .pool_max_idle_per_host(options.concurrency.get())
+            .pool_max_idle_per_host(options.idle_connections)
             .build()?;
         Ok(Self { inner, addresses })
     }
@@ -128,10 +142,12 @@ impl Client {
             })
             .collect();
         let mut body = Vec::new();
+        let mut cut = false;
         while let Some(chunk) = response.chunk().await? {
             let room = ANSWER_LIMIT - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if body.len() == ANSWER_LIMIT {
+            if chunk.len() > room {
+                cut = true;
                 break;
             }
         }
@@ -139,6 +155,7 @@ impl Client {
             status,
             headers,
             body,
+            cut,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Which addresses may be connected to.
 //!
-//! A destination's URL is an operator's, but parts of it may come from events, and names resolve to
-//! whatever their owner says. So only public addresses are connected to unless the destination
-//! allows more. Checked are IP literals in the URL (which no resolver is asked about) and every
+//! A destination's or an API's URL is an operator's, but parts of it may come from events, and names
+//! resolve to whatever their owner says. So only public addresses are connected to unless the
+//! operator allows more there. Checked are IP literals in the URL (which no resolver is asked about) and every
 //! address that a name resolves to, at the moment of connecting: a second look-up cannot say
 //! something else. Forms that carry an IPv4 address inside an IPv6 one are judged by both.
 
@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-/// Which addresses a destination allows.
+/// Which addresses may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressPolicy {
     /// Every address.
@@ -26,7 +26,7 @@ pub enum AddressPolicy {
 /// An address that must not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the address {address} is {kind}; set allow_networks or allow_private for this destination if that is meant"
+    "the address {address} is {kind}; set allow_networks or allow_private there if that is meant"
 )]
 pub struct AddressRefused {
     /// The address.
