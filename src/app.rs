@@ -5,6 +5,7 @@
 //! its page, let attempts in flight end, close the queue. Nothing depends on a clean stop: every stage
 //! restarts from disk.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,13 +19,15 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryHandle};
+use crate::egress::AddressPolicy;
 use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office};
+use crate::lookup::{LookupService, Subscriber};
 use crate::metrics;
-use crate::model::Secret;
+use crate::model::{Secret, SourceName};
 use crate::processing::Processor;
 use crate::queue::local::{LocalOptions, LocalQueue, OpenReport};
 use crate::queue::{Queue, QueueError};
-use crate::setup::Blueprint;
+use crate::setup::{Blueprint, Source};
 use crate::store::Store;
 
 /// How often mapping files are looked at for changes, and old events for pruning.
@@ -91,6 +94,7 @@ pub struct Bridge {
     processor: JoinHandle<Result<(), QueueError>>,
     upkeep: JoinHandle<()>,
     delivery: Arc<DeliveryHandle>,
+    lookups: Arc<LookupService>,
     drain: Duration,
     intake: CancellationToken,
     outflow: CancellationToken,
@@ -137,7 +141,15 @@ impl Bridge {
         )?);
 
         let intake = CancellationToken::new();
-        let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes), clock.clone());
+        let lookups = Arc::new(LookupService::start(
+            subscribers(&config, &sources),
+            &queue,
+            &clock,
+            dir,
+            &intake,
+        )?);
+        let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes), clock.clone())
+            .with_lookups(queue.registry(), Arc::clone(&lookups));
         let processing = tokio::spawn(processor.clone().run(Arc::clone(&queue), intake.clone()));
 
         let inlet = web::Data::new(Inlet {
@@ -157,6 +169,7 @@ impl Bridge {
             queue: Arc::clone(&queue),
             store: store.clone(),
             delivery: Arc::clone(&delivery),
+            lookups: Arc::clone(&lookups),
             processor,
             token: token.clone(),
             metrics: exposition,
@@ -182,6 +195,7 @@ impl Bridge {
             processor: processing,
             upkeep,
             delivery,
+            lookups,
             drain: config.server.shutdown_timeout,
             intake,
             outflow,
@@ -211,11 +225,27 @@ impl Bridge {
             let _ended = self.processor.await;
         }
         let _ended = self.upkeep.await;
+        self.lookups.join().await;
         self.outflow.cancel();
         self.delivery.join(self.drain).await;
         self.queue.close().await?;
         Ok(())
     }
+}
+
+/// The sources that may look something up.
+fn subscribers(config: &Config, sources: &BTreeMap<SourceName, Arc<Source>>) -> Vec<Subscriber> {
+    let addresses = |source: &Source| match config.sources.get(&source.name) {
+        Some(options) if options.allow_private => AddressPolicy::Any,
+        Some(options) => AddressPolicy::PublicAnd(options.allow_networks.clone()),
+        None => AddressPolicy::PublicAnd(Vec::new()),
+    };
+    let subscriber = |source: &Arc<Source>| Subscriber {
+        source: source.name.clone(),
+        lookups: Arc::clone(source.inbound.lookups()),
+        addresses: addresses(source),
+    };
+    sources.values().map(subscriber).collect()
 }
 
 fn open_queue(config: &Config, clock: &Clock) -> Result<(Arc<dyn Queue>, OpenReport), AppError> {

@@ -42,6 +42,7 @@
 //! | [`store`] | the built-in outcome store (SQLite) | `queue`'s types |
 //! | [`egress`] | HTTP out: one guarded client | `connector`'s requests |
 //! | [`delivery`] | workers, retries, breaker | `queue`, `connector`, `store`, `egress` |
+//! | [`lookup`] | asks vendors' APIs for what events leave out, durably | `connector`, `queue`, `egress` |
 //! | [`setup`] | configuration, connectors and rules brought together | all of the above |
 //! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
 //! | [`http`] | webhooks in, admin API | `setup`, `processing`, `queue`, `delivery`, `store` |
@@ -70,6 +71,7 @@ pub mod egress;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod http;
+pub mod lookup;
 pub mod mapping;
 pub mod metrics;
 pub mod model;

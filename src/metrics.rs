@@ -57,6 +57,12 @@ pub const DEAD_LETTERS: &str = "outcome_bridge_dead_letters_total";
 pub const BREAKER_STATE: &str = "outcome_bridge_circuit_breaker_state";
 /// 1 while a destination is held because it refuses our credentials.
 pub const DESTINATION_HELD: &str = "outcome_bridge_destination_held";
+/// Questions to vendors' APIs by source and result.
+pub const LOOKUPS: &str = "outcome_bridge_lookups_total";
+/// From sending a question to the end of its answer.
+pub const LOOKUP_DURATION: &str = "outcome_bridge_lookup_duration_seconds";
+/// 1 while a source's look-ups are held because its credentials are refused.
+pub const LOOKUPS_HELD: &str = "outcome_bridge_lookups_held";
 /// 1 when the last reading of mapping files succeeded.
 pub const CONFIG_RELOAD: &str = "outcome_bridge_config_last_reload_successful";
 
@@ -138,6 +144,16 @@ pub fn describe() {
     describe_gauge!(
         BREAKER_STATE,
         "1 for the state a destination's circuit breaker is in"
+    );
+    describe_counter!(LOOKUPS, "Questions to vendors' APIs, by source and result");
+    describe_histogram!(
+        LOOKUP_DURATION,
+        Unit::Seconds,
+        "From sending a question to the end of its answer"
+    );
+    describe_gauge!(
+        LOOKUPS_HELD,
+        "1 while a source's credentials for look-ups are refused"
     );
     describe_gauge!(
         CONFIG_RELOAD,
@@ -241,6 +257,68 @@ impl SourceMetrics {
     pub fn processed(&self, disposition: Disposition, took: Duration) {
         self.processed[disposition as usize].increment(1);
         self.processing_duration.record(took.as_secs_f64());
+    }
+}
+
+/// How a question to a vendor's API ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupResult {
+    /// It was answered.
+    Answered,
+    /// The vendor has no such thing.
+    None,
+    /// The credentials are refused.
+    Refused,
+    /// It failed and is asked again.
+    Failed,
+}
+
+impl LookupResult {
+    const ALL: [Self; 4] = [Self::Answered, Self::None, Self::Refused, Self::Failed];
+
+    /// The word used as the label `result` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::None => "none",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The metrics of one source's look-ups.
+#[derive(Debug, Clone)]
+pub struct LookupMetrics {
+    made: [Counter; LookupResult::ALL.len()],
+    duration: Histogram,
+    held: Gauge,
+}
+
+impl LookupMetrics {
+    /// Makes the handles of one source, not held.
+    pub fn new(source: &SourceName) -> Self {
+        let source = source.to_string();
+        let metrics = Self {
+            made: LookupResult::ALL.map(
+                |result| counter!(LOOKUPS, "source" => source.clone(), "result" => result.as_str()),
+            ),
+            duration: histogram!(LOOKUP_DURATION, "source" => source.clone()),
+            held: gauge!(LOOKUPS_HELD, "source" => source),
+        };
+        metrics.held(false);
+        metrics
+    }
+
+    /// A question ended.
+    pub fn made(&self, result: LookupResult, took: Duration) {
+        self.made[result as usize].increment(1);
+        self.duration.record(took.as_secs_f64());
+    }
+
+    /// The look-ups are held, or made again.
+    pub fn held(&self, held: bool) {
+        self.held.set(if held { 1.0 } else { 0.0 });
     }
 }
 

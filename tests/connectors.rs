@@ -14,6 +14,7 @@ use outcome_bridge::connector::{
     Case, CaseKind, Catalogue, Connector, Derived, Inbound, InboundCase, InboundRequest, Reading,
     Reception, RequestParts, Role, Unverified, VerifiedRequest, request_of, run_cases, source_of,
 };
+use outcome_bridge::mapping::LookedUp;
 use outcome_bridge::model::EventId;
 use outcome_bridge::queue::{Mark, StoredEvent};
 use serde_json::Value;
@@ -353,7 +354,9 @@ fn derivation(event: &StoredEvent, genuine: &Genuine<'_>) -> String {
         setting: genuine.source.settings_value(),
         region: None,
     };
-    let derived = genuine.source.derive(event, &reading);
+    let derived = genuine
+        .source
+        .derive(event, &reading, &mut |_, _| LookedUp::nothing());
     if let Ok(Derived::Asked { derivation, .. }) = &derived {
         let trace = serde_json::to_string(&derivation.trace).unwrap();
         return format!("{derived:?} {trace}");

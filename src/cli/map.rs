@@ -35,6 +35,10 @@ pub(super) struct Map {
     /// The query string of the request.
     #[arg(long, default_value = "")]
     query: String,
+    /// What the vendor's API would answer: a JSON object with a body for each look-up by its name (of a batch a
+    /// list with one such object for each item). Nothing is asked; what is not there does not exist.
+    #[arg(long, value_name = "FILE")]
+    lookup: Option<PathBuf>,
     /// A body, or an event saved by `events show ID --save FILE`; `-` reads standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -57,7 +61,10 @@ impl Map {
             )));
         }
         let event = self.event()?;
-        let processor = Processor::new(blueprint.sources, blueprint.routes, Clock::system());
+        let mut processor = Processor::new(blueprint.sources, blueprint.routes, Clock::system());
+        if let Some(file) = &self.lookup {
+            processor = processor.with_answers(answers(file)?);
+        }
         let processed = processor.process(&event);
         if output.is_json() {
             output.json(&as_json(&processed, self.explain));
@@ -91,6 +98,11 @@ impl Map {
             mark: Mark::default(),
         })
     }
+}
+
+fn answers(file: &Path) -> Result<Value, Failure> {
+    serde_json::from_slice(&read(file)?)
+        .map_err(|error| Failure::Failed(format!("{} is not JSON: {error}", file.display())))
 }
 
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -147,6 +159,7 @@ fn as_json(processed: &Processed, explain: bool) -> Value {
     }
     if explain {
         value["trace"] = story["rules"].clone();
+        value["lookups"] = story["lookups"].clone();
     }
     value
 }
@@ -154,6 +167,9 @@ fn as_json(processed: &Processed, explain: bool) -> Value {
 fn as_text(processed: &Processed, explain: bool) -> String {
     let story = story(processed);
     let mut text = String::new();
+    if explain {
+        super::story::lookups(&mut text, &story["lookups"]);
+    }
     if explain && let Ok(trace) = serde_json::from_value::<Trace>(story["rules"].clone()) {
         text.push_str(&trace.to_text(Personal::Shown));
         text.push('\n');

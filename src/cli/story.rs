@@ -19,6 +19,7 @@ pub(super) fn summary(story: &Value) -> String {
 pub(super) fn tell(story: &Value) -> String {
     let mut text = String::new();
     head(&mut text, &story["event"]);
+    lookups(&mut text, &story["trace"]["lookups"]);
     rules(&mut text, &story["trace"]);
     attendance(&mut text, &story["trace"]);
     outcomes(&mut text, story);
@@ -65,6 +66,34 @@ fn head(text: &mut String, event: &Value) {
             text,
             "repeats     came {} more times; they changed nothing",
             word(&event["duplicates"])
+        );
+    }
+}
+
+/// Every look-up that the rules needed: what was asked, and how it went.
+pub(super) fn lookups(text: &mut String, lookups: &Value) {
+    for made in items(lookups) {
+        let item = match made["item"].as_u64() {
+            Some(item) => format!(" of item {item}"),
+            None => String::new(),
+        };
+        let how = match made["how"].as_str() {
+            Some("answered") => "answered".to_owned(),
+            Some("none") => "the vendor has none".to_owned(),
+            Some("not_made") => "not made".to_owned(),
+            _ => word(&made["how"]),
+        };
+        let at = made["at"].as_str();
+        let at = at.map_or_else(String::new, |at| format!(" at {at}"));
+        let why = made["why"]
+            .as_str()
+            .map_or_else(String::new, |why| format!(": {why}"));
+        let request = made["request"].as_str();
+        let request = request.map_or_else(String::new, |request| format!(" ({request})"));
+        say!(
+            text,
+            "look-up     `{}`{item} {how}{at}{why}{request}",
+            word(&made["lookup"])
         );
     }
 }

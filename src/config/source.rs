@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::Value;
+use ipnet::IpNet;
 use iso_currency::Currency;
 use jiff::SignedDuration;
 use phonenumber::country::Id as Region;
@@ -38,6 +39,10 @@ pub struct Source {
     pub grace: SignedDuration,
     /// Whether appointments count as attended when nobody said otherwise. Default: yes.
     pub infer_shown: bool,
+    /// Whether look-ups may reach private and loopback addresses. Default: no.
+    pub allow_private: bool,
+    /// Networks that look-ups may reach although they are private. Default: none.
+    pub allow_networks: Vec<IpNet>,
     /// What the connector asks for.
     pub settings: Settings,
 }
@@ -53,7 +58,7 @@ pub enum Verification {
 }
 
 /// The options that every source has, whatever its connector asks for.
-pub(super) const OPTIONS: [&str; 9] = [
+pub(super) const OPTIONS: [&str; 11] = [
     "connector",
     "public_url",
     "region",
@@ -63,6 +68,8 @@ pub(super) const OPTIONS: [&str; 9] = [
     "dedupe_window",
     "grace",
     "infer_shown",
+    "allow_private",
+    "allow_networks",
 ];
 
 /// How long after an appointment's end it counts as attended, where the source does not say.
@@ -98,6 +105,12 @@ impl Source {
                 .and_then(|grace| SignedDuration::try_from(grace).ok())
                 .unwrap_or(GRACE),
             infer_shown: section.get("infer_shown", read::flag).unwrap_or(true),
+            allow_private: section
+                .optional("allow_private", read::flag)
+                .unwrap_or_default(),
+            allow_networks: section
+                .optional("allow_networks", read::networks)
+                .unwrap_or_default(),
             settings: Settings::default(),
             connector: connector?,
             name,

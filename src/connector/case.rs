@@ -49,6 +49,8 @@ pub struct InboundCase {
     pub request: RequestParts,
     /// Whether it is signed as the vendor does.
     pub sign: bool,
+    /// What the vendor's API would answer, by look-up; of a batch a list with what each item gets.
+    pub lookup: Value,
     pub(super) expect: InboundExpectation,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct InboundExpectation {
     pub(super) disposition: String,
     pub(super) reason: Option<String>,
     pub(super) warnings: Option<usize>,
+    /// Methods and URLs of the look-ups, in order, if they are compared.
+    pub(super) lookups: Option<Vec<String>>,
     pub(super) facts: Vec<Map<String, Value>>,
     pub(super) answer: Option<ExpectedAnswer>,
 }
@@ -120,19 +124,25 @@ impl Case {
         let case = log.parse(text).and_then(|table| {
             let fill = Fill::nothing();
             let reader = Reader::new(&log, &fill, table.get_ref(), 0..0, "case.toml");
-            Self::read_table(reader, name, body_of(folder, name))
+            let lookup = lookup_of(folder, name, &log);
+            Self::read_table(reader, name, body_of(folder, name), lookup)
         });
         let failed = log.has_errors();
         found.extend(log.into_diagnostics());
         case.filter(|_| !failed)
     }
 
-    fn read_table(reader: Reader<'_>, name: &str, body: Option<Bytes>) -> Option<Self> {
+    fn read_table(
+        reader: Reader<'_>,
+        name: &str,
+        body: Option<Bytes>,
+        lookup: Value,
+    ) -> Option<Self> {
         let about = reader.required("about", "\"a paid invoice in yen\"");
         let now = moment(&reader, "now").or_else(|| NOW.parse().ok());
         let settings = reader.json("settings").map(|(value, _)| value);
         let kind = match body {
-            Some(body) => InboundCase::read(&reader, body).map(CaseKind::Inbound),
+            Some(body) => InboundCase::read(&reader, body, lookup).map(CaseKind::Inbound),
             None => OutboundCase::read(&reader).map(CaseKind::Outbound),
         };
         reader.finish();
@@ -161,6 +171,17 @@ fn body_of(folder: &Folder, name: &str) -> Option<Bytes> {
         .map(Bytes::copy_from_slice)
 }
 
+/// What the vendor's API would answer.
+fn lookup_of(folder: &Folder, name: &str, log: &Log) -> Value {
+    let Some(text) = folder.text(&format!("cases/{name}/lookup.json")) else {
+        return Value::Null;
+    };
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        log.error(0..0, format!("its lookup.json is not JSON: {error}"));
+        Value::Null
+    })
+}
+
 fn moment(reader: &Reader<'_>, key: &'static str) -> Option<Timestamp> {
     let text = reader.text(key)?;
     let parsed = text.value.parse().ok();
@@ -186,7 +207,7 @@ fn text(reader: &Reader<'_>, key: &'static str) -> Option<String> {
 }
 
 impl InboundCase {
-    fn read(reader: &Reader<'_>, body: Bytes) -> Option<Self> {
+    fn read(reader: &Reader<'_>, body: Bytes, lookup: Value) -> Option<Self> {
         let headers = object(reader, "headers").unwrap_or_default();
         let request = RequestParts {
             method: text(reader, "method").unwrap_or_else(|| "POST".to_owned()),
@@ -210,6 +231,7 @@ impl InboundCase {
             public_url,
             request,
             sign,
+            lookup,
             expect: InboundExpectation::read(expect)?,
         })
     }
@@ -232,6 +254,8 @@ impl InboundExpectation {
         let disposition = reader.choice("disposition", &DISPOSITIONS);
         let reason = text(&reader, "reason");
         let warnings = reader.number("warnings");
+        let texts = || reader.texts("lookups").into_iter().map(|text| text.value);
+        let lookups = reader.has("lookups").then(|| texts().collect());
         let facts = match reader.json("fact") {
             Some((Value::Array(facts), _)) => facts
                 .into_iter()
@@ -256,6 +280,7 @@ impl InboundExpectation {
             disposition: disposition?.to_owned(),
             reason,
             warnings,
+            lookups,
             facts,
             answer,
         })

@@ -7,7 +7,7 @@ use super::Inbound;
 use super::body::{BodyError, decode_body};
 use super::redact::WITHHELD;
 use super::tenant::{Content, Foreign};
-use crate::mapping::{Context, Derivation, Ruleset, derive};
+use crate::mapping::{Context, Derivation, LookedUp, Ruleset, derive};
 use crate::model::Region;
 use crate::queue::StoredEvent;
 
@@ -21,6 +21,10 @@ pub struct Reading<'a> {
     /// Where phone numbers without a country code are from.
     pub region: Option<Region>,
 }
+
+/// Gives what look-ups answered for an event's body, once it is read and freed of what belongs to other
+/// accounts.
+pub type LookUp<'a> = &'a mut dyn FnMut(&Value, &Context<'_>) -> LookedUp;
 
 /// What became of a stored event.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,11 +41,17 @@ pub enum Derived {
 }
 
 impl Inbound {
-    /// What the rules make of an event that this source has received.
+    /// What the rules make of an event that this source has received. `look_up` gives what they need
+    /// beside the event.
     ///
     /// # Errors
     /// [`BodyError`] when its body cannot be read.
-    pub fn derive(&self, event: &StoredEvent, reading: &Reading<'_>) -> Result<Derived, BodyError> {
+    pub fn derive(
+        &self,
+        event: &StoredEvent,
+        reading: &Reading<'_>,
+        look_up: LookUp<'_>,
+    ) -> Result<Derived, BodyError> {
         if event.body == WITHHELD {
             return Err(BodyError::Withheld);
         }
@@ -58,16 +68,19 @@ impl Inbound {
             Foreign::Items(reason) => Some(reason),
             Foreign::Everything(reason) => return Ok(Derived::Foreign(reason)),
         };
-        let context = Context {
+        let nothing = LookedUp::nothing();
+        let mut context = Context {
             source: &event.source,
             event: event.id,
             header: &header,
             query: &query,
             setting: reading.setting,
-            lookup: &Value::Null,
+            looked_up: &nothing,
             region: reading.region,
             received_at: event.received_at,
         };
+        let looked_up = look_up(&body, &context);
+        context.looked_up = &looked_up;
         let derivation = derive(reading.rules, &body, &context);
         Ok(Derived::Asked {
             derivation,

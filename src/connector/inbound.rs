@@ -13,6 +13,7 @@ use super::Connector;
 use super::body::BodyKind;
 use super::field::{Checked, Role, diagnostic};
 use super::handshake::{Handshake, ROOTS};
+use super::lookup::Lookups;
 use super::reader::{Log, Reader};
 use super::redact::{Redaction, pointer_tokens};
 use super::request::{
@@ -47,6 +48,7 @@ pub struct Inbound {
     pub(super) rules: Rules,
     options: SourceOptions,
     settings: Value,
+    lookups: Arc<Lookups>,
 }
 
 impl std::fmt::Debug for Inbound {
@@ -91,6 +93,7 @@ impl Inbound {
             ("source", options.source.as_str()),
         ];
         let rules = Rules::read_from(&log, connector, &checked, &extra);
+        let lookups = Lookups::read_from(&log, connector, &checked, &extra);
         if let (Some(reason), false) = (
             rules.as_ref().and_then(|rules| rules.verifier.unverified()),
             options.verification_none_confirmed,
@@ -115,6 +118,7 @@ impl Inbound {
                     rules,
                     options: options.clone(),
                     settings: Value::Object(checked.public),
+                    lookups: Arc::new(lookups.unwrap_or_default()),
                 };
                 Ok((inbound, found))
             }
@@ -200,6 +204,11 @@ impl Inbound {
     /// The settings that may be shown, for the rules' `setting` root.
     pub fn settings_value(&self) -> &Value {
         &self.settings
+    }
+
+    /// How its vendor is asked for what events leave out.
+    pub fn lookups(&self) -> &Arc<Lookups> {
+        &self.lookups
     }
 
     /// How this source's bodies are written.

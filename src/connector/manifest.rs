@@ -9,6 +9,7 @@ use super::field::{Checked, Field, Role};
 use super::fill::Fill;
 use super::folder::Folder;
 use super::inbound;
+use super::lookup::Lookups;
 use super::outbound::{self, Transport};
 use super::reader::{Log, Reader};
 use super::verify::Strength;
@@ -53,6 +54,8 @@ pub struct Connector {
     pub inbound: Option<InboundFacts>,
     /// What it can send.
     pub outbound: Option<OutboundFacts>,
+    /// The names of its look-ups, which rules read as `lookup.NAME`.
+    pub lookups: Vec<String>,
     /// Its default rules.
     pub rules: Option<Arc<Ruleset>>,
     /// Requests and answers that show what it does.
@@ -114,6 +117,8 @@ impl Connector {
         let fields: Vec<Field> = fields.collect();
         reader.skip("inbound");
         reader.skip("outbound");
+        reader.skip("api");
+        reader.skip("lookup");
         if !reader.has("inbound") && !reader.has("outbound") {
             log.error(0..0, "a connector has `[inbound]`, `[outbound]` or both");
         }
@@ -127,6 +132,7 @@ impl Connector {
             setup: String::new(),
             inbound: None,
             outbound: None,
+            lookups: Vec::new(),
             rules: None,
             cases: Vec::new(),
             path,
@@ -148,6 +154,7 @@ impl Connector {
                     strength: rules.strength(),
                     event_types: rules.event_types,
                 });
+            self.check_lookups(log, &sample, &extra);
         }
         if self.has(log, "outbound") {
             let sample = Checked::sample(&self.fields, Role::Destination);
@@ -157,6 +164,43 @@ impl Connector {
             });
         }
         self.check_settings_named(log);
+    }
+
+    /// Its look-ups, and that its rules read no others.
+    fn check_lookups(&mut self, log: &Log, sample: &Checked, extra: &[(&str, &str)]) {
+        let Some(lookups) = Lookups::read_from(log, self, sample, extra) else {
+            return;
+        };
+        self.lookups = lookups.names().map(str::to_owned).collect();
+        for (message, help) in self
+            .rules
+            .iter()
+            .flat_map(|rules| self.unknown_lookups(rules))
+        {
+            log.error_with_help(0..0, message, help);
+        }
+    }
+
+    /// Look-ups that rules read and the connector does not have, each in words and with a remedy: a typo there
+    /// would be silent.
+    pub fn unknown_lookups(&self, rules: &Ruleset) -> Vec<(String, String)> {
+        let known = || self.lookups.iter().map(String::as_str);
+        let unknown = rules.lookups().into_iter();
+        let unknown = unknown.filter(|name| !known().any(|known| known == name));
+        let told = unknown.map(|name| {
+            let help = match (did_you_mean(&name, known()), self.lookups.is_empty()) {
+                (Some(near), _) => format!("did you mean `lookup.{near}`?"),
+                (None, true) => {
+                    "it has none; a connector of your own may declare them with [[lookup]]"
+                        .to_owned()
+                }
+                (None, false) => format!("known: {}", self.lookups.join(", ")),
+            };
+            let message =
+                format!("the rules read `lookup.{name}`, and the connector has no such look-up");
+            (message, help)
+        });
+        told.collect()
     }
 
     fn has(&self, log: &Log, key: &'static str) -> bool {

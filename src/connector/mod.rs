@@ -8,6 +8,7 @@
 //! Everything here is pure: no network, no clock, no storage. Verification works on the raw bytes
 //! received, compares in constant time, and is the only way to a [`VerifiedRequest`].
 
+mod api;
 mod body;
 mod case;
 mod catalogue;
@@ -15,8 +16,10 @@ mod derive;
 mod field;
 mod fill;
 mod folder;
+mod gather;
 mod handshake;
 mod inbound;
+mod lookup;
 mod manifest;
 mod not_before;
 mod outbound;
@@ -35,12 +38,16 @@ mod tests;
 mod verify;
 mod xml;
 
+pub(crate) use api::bearer;
+pub use api::{Api, ApiAuth, ClientAuth, OAuth2};
 pub use body::{BodyError, BodyKind};
 pub use case::{Case, CaseKind, InboundCase, OutboundCase};
 pub use catalogue::Catalogue;
-pub use derive::{Derived, Reading};
+pub use derive::{Derived, LookUp, Reading};
 pub use field::{Field, Role};
+pub use gather::{Answers, GivenAnswers, Standing};
 pub use inbound::{Inbound, SourceOptions};
+pub use lookup::{LookupStep, LookupVerdict, Lookups, NotAsked, Question};
 pub use manifest::{Connector, InboundFacts, OutboundFacts};
 pub use outbound::{
     DestinationAnswer, Outbound, PreparedRequest, RenderError, RenderInput, Target, Transport,

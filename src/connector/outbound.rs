@@ -344,13 +344,13 @@ impl Outbound {
 }
 
 /// `..` in a path would be taken away with its parent when the URL is parsed.
-fn has_dotted_part(address: &str) -> bool {
+pub(super) fn has_dotted_part(address: &str) -> bool {
     let path = address.split('?').next().unwrap_or_default();
     path.split('/').any(|part| part == "." || part == "..")
 }
 
 /// The `Retry-After` header in seconds; a date is measured against the answer's own `Date`.
-fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
+pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
     let value = |name: &str| {
         let found = headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.trim())

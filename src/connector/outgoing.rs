@@ -10,7 +10,7 @@ use sha2::Sha256;
 use super::field::Checked;
 use super::outbound::{PreparedRequest, RenderError, RenderInput, Roots};
 use super::reader::{Reader, plain_json};
-use crate::mapping::{Template, is_nothing};
+use crate::mapping::{Path, Scope, Template, is_nothing};
 
 /// What requests may be made of.
 const ROOTS: [&str; 4] = ["outcome", "setting", "receipt", "target"];
@@ -32,7 +32,7 @@ pub(super) struct RequestTemplate {
 /// A URL, cut at `{target}`, which is put in as it is.
 struct UrlTemplate(Vec<Template>);
 
-enum BodyTemplate {
+pub(super) enum BodyTemplate {
     Text(Template),
     List(Vec<BodyTemplate>),
     Object(Vec<(String, BodyTemplate)>),
@@ -56,25 +56,15 @@ impl RequestTemplate {
                     .map(UrlTemplate)
             })
             .collect();
-        let headers = read_headers(&reader);
-        let body = reader.child("body").and_then(|body| {
-            let members = body.entries().into_iter();
-            members
-                .map(|(key, value)| Some((key.value, BodyTemplate::read(&body, value)?)))
-                .collect::<Option<Vec<_>>>()
-                .map(BodyTemplate::Object)
-        });
-        let broken_body = reader.has("body") && body.is_none();
+        let headers = read_headers(&reader, &ROOTS);
+        let body = BodyTemplate::read_object(&reader, &ROOTS);
         let signing_key = read_signing(&reader, settings);
         reader.finish();
-        if broken_body {
-            return None;
-        }
         Some(Self {
             method: method?.value.to_ascii_uppercase(),
             urls: urls?,
             headers: headers?,
-            body,
+            body: body?,
             signing_key: signing_key?,
         })
     }
@@ -91,12 +81,7 @@ impl RequestTemplate {
                 headers.push((name.clone(), value));
             }
         }
-        let body = self.body.as_ref().map(|body| {
-            let value = body.render(scope);
-            value
-                .unwrap_or_else(|| Value::Object(Map::new()))
-                .to_string()
-        });
+        let body = self.body.as_ref().map(|body| body.to_json(scope));
         let has_type = headers.iter().any(|(name, _)| name == "content-type");
         if body.is_some() && !has_type {
             headers.push(("content-type".to_owned(), "application/json".to_owned()));
@@ -153,20 +138,40 @@ impl UrlTemplate {
 }
 
 impl BodyTemplate {
-    fn read(reader: &Reader<'_>, value: &toml::Spanned<toml::de::DeValue<'_>>) -> Option<Self> {
+    /// The table `body` of a request. `Some(None)`: there is none. `None`: a mistake was reported.
+    #[expect(
+        clippy::option_option,
+        reason = "a mistake and no body are different things"
+    )]
+    pub(super) fn read_object(reader: &Reader<'_>, roots: &[&str]) -> Option<Option<Self>> {
+        let Some(body) = reader.child("body") else {
+            return (!reader.has("body")).then_some(None);
+        };
+        let members = body.entries().into_iter();
+        members
+            .map(|(key, value)| Some((key.value, Self::read(&body, value, roots)?)))
+            .collect::<Option<Vec<_>>>()
+            .map(|members| Some(Self::Object(members)))
+    }
+
+    fn read(
+        reader: &Reader<'_>,
+        value: &toml::Spanned<toml::de::DeValue<'_>>,
+        roots: &[&str],
+    ) -> Option<Self> {
         use toml::de::DeValue;
         match value.get_ref() {
             DeValue::String(text) => reader
-                .parse_template(text, value.span(), &ROOTS)
+                .parse_template(text, value.span(), roots)
                 .map(Self::Text),
             DeValue::Array(items) => {
-                let items = items.iter().map(|item| Self::read(reader, item));
+                let items = items.iter().map(|item| Self::read(reader, item, roots));
                 items.collect::<Option<Vec<_>>>().map(Self::List)
             }
             DeValue::Table(table) => {
                 let members = table.iter().map(|(key, item)| {
                     let key = key.get_ref().clone().into_owned();
-                    Some((key, Self::read(reader, item)?))
+                    Some((key, Self::read(reader, item, roots)?))
                 });
                 members.collect::<Option<Vec<_>>>().map(Self::Object)
             }
@@ -174,8 +179,45 @@ impl BodyTemplate {
         }
     }
 
+    /// The body as JSON text; `{}` when nothing of it is known.
+    pub(super) fn to_json(&self, scope: &dyn Scope) -> String {
+        let value = self.render(scope);
+        value
+            .unwrap_or_else(|| Value::Object(Map::new()))
+            .to_string()
+    }
+
+    /// What it needs and is not there, as written.
+    pub(super) fn lacking(&self, scope: &dyn Scope) -> Vec<String> {
+        match self {
+            Self::Text(template) => {
+                let is_whole = |value: Value| value.is_array() || value.is_object();
+                match template.complete(scope, &|value, text| text.push_str(value)) {
+                    Err(missing) if !template.value(scope).is_some_and(is_whole) => missing,
+                    _ => Vec::new(),
+                }
+            }
+            Self::List(items) => items.iter().flat_map(|item| item.lacking(scope)).collect(),
+            Self::Object(members) => {
+                let members = members.iter().map(|(_, member)| member);
+                members.flat_map(|member| member.lacking(scope)).collect()
+            }
+            Self::Fixed(_) => Vec::new(),
+        }
+    }
+
+    /// Every path that it reads.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Text(template) => template.paths().collect(),
+            Self::List(items) => items.iter().flat_map(Self::paths).collect(),
+            Self::Object(members) => members.iter().flat_map(|(_, m)| m.paths()).collect(),
+            Self::Fixed(_) => Vec::new(),
+        }
+    }
+
     /// `None` when nothing of it is known: then it is left out.
-    fn render(&self, scope: &Roots<'_>) -> Option<Value> {
+    fn render(&self, scope: &dyn Scope) -> Option<Value> {
         let value = match self {
             Self::Fixed(value) => return Some(value.clone()),
             Self::Text(template) => template.value(scope)?,
@@ -187,7 +229,7 @@ impl BodyTemplate {
 }
 
 /// `"..." = "{outcome.metadata}"` puts the members of another object in; written members win.
-fn render_members(members: &[(String, BodyTemplate)], scope: &Roots<'_>) -> Map<String, Value> {
+fn render_members(members: &[(String, BodyTemplate)], scope: &dyn Scope) -> Map<String, Value> {
     let mut object = Map::new();
     let mut spread = Map::new();
     for (key, member) in members {
@@ -205,7 +247,8 @@ fn render_members(members: &[(String, BodyTemplate)], scope: &Roots<'_>) -> Map<
     object
 }
 
-fn read_headers(reader: &Reader<'_>) -> Option<Vec<(String, Template)>> {
+/// The table `headers` of a request, names in lower case. `None`: a mistake was reported.
+pub(super) fn read_headers(reader: &Reader<'_>, roots: &[&str]) -> Option<Vec<(String, Template)>> {
     let Some(headers) = reader.child("headers") else {
         return Some(Vec::new());
     };
@@ -216,7 +259,7 @@ fn read_headers(reader: &Reader<'_>) -> Option<Vec<(String, Template)>> {
                 headers.log.error(value.span(), "a header has to be text");
                 return None;
             };
-            let template = headers.parse_template(text, value.span(), &ROOTS)?;
+            let template = headers.parse_template(text, value.span(), roots)?;
             Some((name.value.to_ascii_lowercase(), template))
         })
         .collect()

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::case::{
     Case, CaseKind, DestinationCase, ExpectedAnswer, ExpectedRequest, InboundCase, OutboundCase,
 };
+use super::gather::GivenAnswers;
 use super::request::{Answer, InboundRequest, Reception, Unverified, VerifiedRequest};
 use super::{
     Connector, Derived, DestinationAnswer, Inbound, Outbound, PreparedRequest, Reading,
@@ -126,7 +127,10 @@ fn run_inbound(
                 &mut problems,
             );
             compare_event_type(inbound, &request, &mut problems);
-            match process(connector, &source, request, case) {
+            let mut answers = GivenAnswers::new(&inbound.lookup);
+            let processed = process(connector, &source, request, case, &mut answers);
+            compare_lookups(expect.lookups.as_deref(), &answers, &mut problems);
+            match processed {
                 Err(reason) => ("failed".to_owned(), reason),
                 Ok(Derived::Foreign(reason)) => ("ignored".to_owned(), reason),
                 Ok(Derived::Asked {
@@ -164,6 +168,7 @@ fn process(
     source: &Inbound,
     request: VerifiedRequest,
     case: &Case,
+    answers: &mut GivenAnswers<'_>,
 ) -> Result<Derived, String> {
     let rules = connector.rules.as_ref();
     let rules = rules.ok_or("the connector has no default rules")?;
@@ -184,7 +189,25 @@ fn process(
         setting: source.settings_value(),
         region: region.and_then(|code| parse_region(code).ok()),
     };
-    source.derive(&event, &reading).map_err(|e| e.to_string())
+    let lookups = source.lookups();
+    source
+        .derive(&event, &reading, &mut |body, context| {
+            lookups.gather(rules, body, context, answers)
+        })
+        .map_err(|e| e.to_string())
+}
+
+fn compare_lookups(
+    expected: Option<&[String]>,
+    answers: &GivenAnswers<'_>,
+    problems: &mut Vec<String>,
+) {
+    let asked = answers.asked();
+    if let Some(expected) = expected
+        && expected != asked
+    {
+        problems.push(format!("lookups: expected {expected:?}, got {asked:?}"));
+    }
 }
 
 fn compare_event_type(

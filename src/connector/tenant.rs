@@ -172,7 +172,7 @@ mod tests {
 
     use crate::connector::testing::{request, source_with};
     use crate::connector::{Derived, Inbound, Reading, Reception};
-    use crate::mapping::Ruleset;
+    use crate::mapping::{LookedUp, Ruleset};
     use crate::model::{Disposition, EventId, Fact};
     use crate::queue::{Mark, StoredEvent};
 
@@ -223,7 +223,9 @@ mod tests {
             setting: &setting,
             region: None,
         };
-        source.derive(event, &reading).unwrap()
+        source
+            .derive(event, &reading, &mut |_, _| LookedUp::nothing())
+            .unwrap()
     }
 
     fn reason(derived: &Derived) -> &str {

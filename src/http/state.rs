@@ -7,6 +7,7 @@ use super::body::BodyLimits;
 use crate::clock::Clock;
 use crate::connector::Catalogue;
 use crate::delivery::DeliveryHandle;
+use crate::lookup::LookupService;
 use crate::metrics::Exposition;
 use crate::model::{Secret, SourceName};
 use crate::processing::Processor;
@@ -42,6 +43,8 @@ pub struct Office {
     pub store: Option<Store>,
     /// States of the destinations; pause and resume.
     pub delivery: Arc<DeliveryHandle>,
+    /// How look-ups stand.
+    pub lookups: Arc<LookupService>,
     /// Runs rules without storing anything.
     pub processor: Processor,
     /// What a request must bring as its bearer token.

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::collector::Collector;
 use super::derive::{Context, Derivation, derive};
 use super::fields::{differences, fields};
+use super::looked::LookedUp;
 use super::ruleset::Ruleset;
 use super::trace::{Step, Trace};
 use crate::model::{Disposition, EventId, SourceName, parse_time};
@@ -288,7 +289,7 @@ impl Case {
             .event
             .load(read)
             .and_then(|event| Ok((event, self.lookup.load(read)?)))
-            .and_then(|(event, lookup)| self.derive(rules, &event, &lookup));
+            .and_then(|(event, lookup)| self.derive(rules, &event, lookup));
         let (failures, derivation) = match derivation {
             Ok(derivation) => (self.compare(&derivation), Some(derivation)),
             Err(failure) => (vec![failure], None),
@@ -302,7 +303,7 @@ impl Case {
         }
     }
 
-    fn derive(&self, rules: &Ruleset, event: &Value, lookup: &Value) -> Result<Derivation, String> {
+    fn derive(&self, rules: &Ruleset, event: &Value, lookup: Value) -> Result<Derivation, String> {
         let source = SourceName::new("test").map_err(|error| error.to_string())?;
         let context = Context {
             source: &source,
@@ -310,7 +311,7 @@ impl Case {
             header: &self.header,
             query: &self.query,
             setting: &self.setting,
-            lookup,
+            looked_up: &LookedUp::from_json(lookup),
             region: None,
             received_at: self.received_at,
         };

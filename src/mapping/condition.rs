@@ -136,7 +136,12 @@ impl Row {
 }
 
 impl Test {
-    fn holds(&self, scope: &dyn Scope, depth: u8, trace: &mut Option<&mut Trace>) -> bool {
+    pub(super) fn holds(
+        &self,
+        scope: &dyn Scope,
+        depth: u8,
+        trace: &mut Option<&mut Trace>,
+    ) -> bool {
         let (found, held) = self.ask(scope);
         if let Some(trace) = trace {
             trace.push(Step::Row(RowStep {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::apply::{End, apply, warn};
 use super::expression::Budget;
 use super::kind::Group;
+use super::looked::{Looked, LookedUp};
 use super::rule::Rule;
 use super::ruleset::{Items, Ruleset};
 use super::scope::Scope;
@@ -30,8 +31,8 @@ pub struct Context<'a> {
     pub query: &'a Value,
     /// The source's settings as an object, without secrets.
     pub setting: &'a Value,
-    /// What the look-ups answered, by their names. For a batch a list gives each item its own.
-    pub lookup: &'a Value,
+    /// What the look-ups gave.
+    pub looked_up: &'a LookedUp,
     /// The region that the source's settings name.
     pub region: Option<Region>,
     /// When the event was received.
@@ -56,10 +57,10 @@ pub struct Derivation {
 /// What rules read for one event: a whole body, or one item of a batch.
 pub(super) struct EventScope<'a> {
     pub(super) rules: &'a Ruleset,
-    event: &'a Value,
-    lookup: &'a Value,
+    pub(super) event: &'a Value,
+    pub(super) lookup: &'a Value,
     pub(super) context: &'a Context<'a>,
-    budget: Budget,
+    pub(super) budget: Budget,
 }
 
 impl Scope for EventScope<'_> {
@@ -98,17 +99,13 @@ pub fn derive(rules: &Ruleset, body: &Value, context: &Context<'_>) -> Derivatio
         trace: Trace::default(),
     };
     let end = match rules.items(body) {
-        Ok(Items::One(event)) => {
-            let lookup = context.lookup;
-            let scope = EventScope {
-                rules,
-                event,
-                lookup,
-                context,
-                budget: Budget::default(),
-            };
-            derive_one(&scope, &mut derivation)
-        }
+        Ok(Items::One(event)) => derive_item(
+            rules,
+            event,
+            context.looked_up.of(0),
+            context,
+            &mut derivation,
+        ),
         Ok(Items::Many(items)) => derive_batch(rules, items, context, &mut derivation),
         Err(reason) => End::new(Disposition::Failed, reason),
     };
@@ -127,19 +124,8 @@ fn derive_batch(
 ) -> End {
     let mut ends = Vec::with_capacity(items.len());
     for (n, event) in items.iter().enumerate() {
-        let lookup = match context.lookup {
-            Value::Array(each) => each.get(n).unwrap_or(&Value::Null),
-            shared => shared,
-        };
-        let scope = EventScope {
-            rules,
-            event,
-            lookup,
-            context,
-            budget: Budget::default(),
-        };
         derivation.trace.push(Step::Item(n));
-        let end = derive_one(&scope, derivation);
+        let end = derive_item(rules, event, context.looked_up.of(n), context, derivation);
         derivation.trace.push(Step::Decision {
             disposition: end.disposition,
             reason: end.reason.clone(),
@@ -147,6 +133,32 @@ fn derive_batch(
         ends.push(end);
     }
     summary(&ends)
+}
+
+/// Asks the rules, unless an answer that they need is missing.
+fn derive_item(
+    rules: &Ruleset,
+    event: &Value,
+    looked: &Looked,
+    context: &Context<'_>,
+    derivation: &mut Derivation,
+) -> End {
+    let (disposition, reason) = match looked {
+        Looked::Answers(lookup) => {
+            let scope = EventScope {
+                rules,
+                event,
+                lookup,
+                context,
+                budget: Budget::default(),
+            };
+            return derive_one(&scope, derivation);
+        }
+        Looked::Waiting(reason) => (Disposition::Waiting, reason),
+        Looked::Failed(reason) => (Disposition::Failed, reason),
+    };
+    derivation.trace.push(Step::Note(reason.clone()));
+    End::new(disposition, reason.as_str())
 }
 
 /// Asks the rules from top to bottom; the first that matches decides for its group.
@@ -198,10 +210,11 @@ fn condition_holds(rule: &Rule, scope: &EventScope<'_>, derivation: &mut Derivat
 /// Which disposition an event takes when its parts end differently: the first.
 fn rank(disposition: &Disposition) -> u8 {
     match disposition {
-        Disposition::Mapped => 0,
-        Disposition::Failed => 1,
-        Disposition::Unmatched => 2,
-        Disposition::Waiting | Disposition::Accepted => 3,
+        // What is still to come decides, so that nobody takes a part for the whole.
+        Disposition::Waiting | Disposition::Accepted => 0,
+        Disposition::Mapped => 1,
+        Disposition::Failed => 2,
+        Disposition::Unmatched => 3,
         Disposition::Ignored => 4,
     }
 }
@@ -217,6 +230,7 @@ fn summary(ends: &[End]) -> End {
     let mut parts = Vec::new();
     let kinds = [
         Disposition::Mapped,
+        Disposition::Waiting,
         Disposition::Failed,
         Disposition::Unmatched,
         Disposition::Ignored,

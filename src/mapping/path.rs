@@ -125,6 +125,14 @@ impl Path {
         &self.root
     }
 
+    /// The name of the look-up whose answer it reads.
+    pub fn lookup(&self) -> Option<&str> {
+        match self.steps.first()? {
+            Step::Name(name) if &*self.root == super::needs::LOOKUP => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether it names several values at once (`[*]`).
     pub fn is_many(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Each))

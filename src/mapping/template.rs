@@ -17,6 +17,7 @@ use super::cursor::{Cursor, TextMistake};
 use super::datum::Datum;
 use super::expression::Computed;
 use super::function::{self, Given};
+use super::needs::Unknown;
 use super::notes::Notes;
 use super::operation::{MAX_TEXT, Operation, Unusable};
 use super::path::Path;
@@ -257,6 +258,33 @@ impl Template {
         }
         let says_something = found || text.contains(char::is_alphanumeric);
         (!asked || says_something).then_some(text)
+    }
+
+    /// Notes in `unknown` what it needs beyond what is known: alternatives are tried in order, up to the
+    /// first that is there.
+    pub(super) fn foresee(&self, scope: &dyn Scope, unknown: &mut Unknown<'_>) {
+        for part in &self.parts {
+            let lookup = match part {
+                Part::Text(_) => continue,
+                Part::Computed(computed) => {
+                    computed.paths().for_each(|path| {
+                        unknown.has(path);
+                    });
+                    continue;
+                }
+                Part::Lookup(lookup) => lookup,
+            };
+            for alternative in &lookup.alternatives {
+                match alternative {
+                    Alternative::Path(path) if unknown.has(path) => break,
+                    Alternative::Path(path) if path.first(scope).is_none() => {}
+                    Alternative::Path(_) | Alternative::Constant(_) => break,
+                }
+            }
+            for path in lookup.operations.iter().filter_map(Operation::path) {
+                unknown.has(path);
+            }
+        }
     }
 
     fn lookups(&self) -> impl Iterator<Item = &Lookup> {

@@ -17,6 +17,7 @@ pub mod admin_event;
 mod attendance;
 mod correlation;
 mod difference;
+mod lookups;
 mod routing;
 mod story;
 #[cfg(test)]
@@ -32,13 +33,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::connector::{Derived, Reading};
-use crate::model::{Disposition, Fact, Outcome, SourceName};
-use crate::queue::{Processed, Queue, QueueError, StoredEvent};
+use crate::lookup::{Job, LookupService};
+use crate::model::{Disposition, EventId, Fact, Outcome, SourceName};
+use crate::queue::{Processed, Queue, QueueError, Registry, StoredEvent};
 use crate::registry::{Contributions, Memory, View};
 use crate::setup::{Routes, Source};
 
 use admin_event::{AdminBody, LaneAddress};
 use attendance::Attendance;
+use lookups::{Looking, LookupAnswers};
 use story::Story;
 
 pub use attendance::INFERRED;
@@ -55,10 +58,14 @@ pub struct Processor {
     sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
     routes: Arc<Routes>,
     clock: Clock,
+    answers: LookupAnswers,
 }
 
+/// An event's result, and what has to be asked once it is stored.
+type Worked = (EventId, Processed, Vec<Job>);
+
 impl Processor {
-    /// A processor for these sources and routes.
+    /// A processor for these sources and routes. Look-ups find nothing.
     pub fn new(
         sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
         routes: Arc<Routes>,
@@ -68,7 +75,27 @@ impl Processor {
             sources,
             routes,
             clock,
+            answers: LookupAnswers::Given(Arc::default()),
         }
+    }
+
+    /// Takes look-ups' answers from the registry, and has asked what is missing.
+    #[must_use]
+    pub fn with_lookups(
+        mut self,
+        registry: Arc<dyn Registry>,
+        service: Arc<LookupService>,
+    ) -> Self {
+        self.answers = LookupAnswers::Asked { registry, service };
+        self
+    }
+
+    /// Takes look-ups' answers from `bodies`: what the vendor would answer, by look-up; of a batch a list with
+    /// one such object for each item.
+    #[must_use]
+    pub fn with_answers(mut self, bodies: serde_json::Value) -> Self {
+        self.answers = LookupAnswers::Given(Arc::new(bodies));
+        self
     }
 
     /// What becomes of one event where nothing else was heard of yet: a dry run at the moment of its receipt.
@@ -90,9 +117,21 @@ impl Processor {
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Processed, QueueError> {
+        let (_, processed, _unasked) = self.work(event, now, view)?;
+        Ok(processed)
+    }
+
+    fn work(
+        &self,
+        event: &StoredEvent,
+        now: Timestamp,
+        view: &mut View<'_>,
+    ) -> Result<Worked, QueueError> {
         view.begin();
+        let mut looking = Looking::new(&self.answers, now);
         // Belt and braces: a mistake in our own code must cost one event, not the processor.
-        let processed = catch_unwind(AssertUnwindSafe(|| self.examine(event, now, view)));
+        let examine = AssertUnwindSafe(|| self.examine(event, now, view, &mut looking));
+        let processed = catch_unwind(examine);
         let mut processed = match processed {
             Ok(processed) => processed?,
             Err(_panic) => failed("reading it failed inside outcome-bridge".to_owned()),
@@ -102,7 +141,8 @@ impl Processor {
         }
         (processed.records, processed.watches) = view.finish();
         processed.mark = event.mark;
-        Ok(processed)
+        let jobs = looking.finish(&mut processed)?;
+        Ok((event.id, processed, jobs))
     }
 
     fn examine(
@@ -110,6 +150,7 @@ impl Processor {
         event: &StoredEvent,
         now: Timestamp,
         view: &mut View<'_>,
+        looking: &mut Looking<'_>,
     ) -> Result<Processed, QueueError> {
         let case = Case {
             event,
@@ -120,7 +161,7 @@ impl Processor {
             return case.by_hand(&self.sources, view);
         }
         match self.sources.get(&event.source) {
-            Some(source) => case.by_rules(source, view),
+            Some(source) => case.by_rules(source, view, looking),
             None => Ok(failed(format!(
                 "there is no source `{}` in the configuration",
                 event.source
@@ -177,9 +218,9 @@ impl Processor {
             let process = |event: &StoredEvent| {
                 let started = Instant::now();
                 let now = processor.clock.now();
-                let processed = processor.process_in(event, now, &mut view)?;
-                processor.count(event, &processed, started.elapsed());
-                Ok((event.id, processed))
+                let worked = processor.work(event, now, &mut view)?;
+                processor.count(event, &worked.1, started.elapsed());
+                Ok(worked)
             };
             events
                 .iter()
@@ -188,16 +229,22 @@ impl Processor {
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))??;
-        let marks: Vec<_> = processed
-            .iter()
-            .map(|(id, processed)| (*id, processed.mark))
-            .collect();
-        let answers = queue.settle_events(processed).await;
-        for ((id, mark), answer) in marks.into_iter().zip(answers) {
-            if let Err(error) = answer {
-                let mut failed = refused(error)?;
-                failed.mark = mark;
-                queue.settle_event(id, failed).await?;
+        let mut rest = Vec::with_capacity(count);
+        let mut results = Vec::with_capacity(count);
+        for (id, processed, jobs) in processed {
+            rest.push((id, processed.mark, jobs));
+            results.push((id, processed));
+        }
+        let answers = queue.settle_events(results).await;
+        for ((id, mark, jobs), answer) in rest.into_iter().zip(answers) {
+            match answer {
+                // Only now: an answer that came before would find nobody who watches for it.
+                Ok(()) => self.answers.ask(jobs),
+                Err(error) => {
+                    let mut failed = refused(error)?;
+                    failed.mark = mark;
+                    queue.settle_event(id, failed).await?;
+                }
             }
         }
         Ok(count)
@@ -261,14 +308,24 @@ struct Found<'a> {
 
 impl Case<'_> {
     /// An event whose facts its source's rules derive.
-    fn by_rules(self, source: &Source, view: &mut View<'_>) -> Result<Processed, QueueError> {
+    fn by_rules(
+        self,
+        source: &Source,
+        view: &mut View<'_>,
+        looking: &mut Looking<'_>,
+    ) -> Result<Processed, QueueError> {
         let rules = source.rules();
         let reading = Reading {
             rules: &rules.ruleset,
             setting: &source.settings,
             region: source.region,
         };
-        let (derivation, left_out) = match source.inbound.derive(self.event, &reading) {
+        let derived = source
+            .inbound
+            .derive(self.event, &reading, &mut |body, context| {
+                looking.look_up(source, &rules.ruleset, body, context)
+            });
+        let (derivation, left_out) = match derived {
             Ok(Derived::Asked {
                 derivation,
                 left_out,
@@ -282,6 +339,7 @@ impl Case<'_> {
             facts: derivation.facts,
             story: Story {
                 rules: Some(&derivation.trace),
+                lookups: looking.made(),
                 foreign: left_out.as_deref(),
                 ..Story::default()
             },

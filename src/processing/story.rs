@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{Routed, Withheld};
+use crate::lookup::Made;
 use crate::mapping::Trace;
 
 /// The story of an event. Written straight to JSON text: it is made for every event and read for few.
@@ -12,6 +13,9 @@ pub(super) struct Story<'a> {
     /// Every rule that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<&'a Trace>,
+    /// Every look-up that the rules needed.
+    #[serde(skip_serializing_if = "<[Made]>::is_empty")]
+    pub lookups: &'a [Made],
     /// Who brought the facts, when no rules were asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<&'a str>,

@@ -102,7 +102,10 @@ impl Rules {
             ]
         })?;
         let base = connector.rules.as_deref();
-        let (ruleset, warnings) = Ruleset::parse_with(file, &text, base, &tables)?;
+        let (ruleset, mut warnings) = Ruleset::parse_with(file, &text, base, &tables)?;
+        let unknown = connector.unknown_lookups(&ruleset).into_iter();
+        warnings
+            .extend(unknown.map(|(message, help)| Diagnostic::warning(file, message).help(help)));
         let ruleset = Arc::new(ruleset);
         Ok((
             Self {

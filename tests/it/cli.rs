@@ -350,6 +350,49 @@ fn what_init_writes_checks_once_its_variables_are_set() {
 }
 
 #[test]
+fn map_takes_the_answers_of_look_ups_from_a_file_and_asks_nobody() {
+    let source = "\n[sources.crm]\nconnector = \"pipedrive\"\ncredentials = \"bridge:password\"\n";
+    let event = json!({
+        "meta": { "action": "change", "entity": "deal", "timestamp": "2026-01-02T09:15:00Z" },
+        "data": { "id": 8, "status": "won", "person_id": 5 },
+        "previous": { "status": "open" },
+    });
+    let answers = json!({ "person": { "data": { "phones": [{ "value": "+14155550123", "primary": true }] } } });
+    let mapped = |credentials: &str| {
+        let setup = Setup::new()
+            .config(&format!("{source}{credentials}\n"))
+            .written();
+        let dir = setup.config_dir();
+        let (file, lookup) = (dir.join("event.json"), dir.join("lookup.json"));
+        write(&file, event.to_string());
+        write(&lookup, answers.to_string());
+        let (file, lookup) = (file.to_str().unwrap(), lookup.to_str().unwrap());
+        let arguments = ["map", "--source", "crm", "--lookup", lookup, file];
+        let machine = done(with_config(&dir, &[&arguments[..], &["--json"]].concat())).json();
+        let told = done(with_config(
+            &dir,
+            &[&arguments[..], &["--explain"]].concat(),
+        ))
+        .stdout;
+        (machine, told)
+    };
+    let (machine, told) = mapped("api_token = \"token-of-the-tests\"");
+    assert_eq!(
+        machine["facts"][0]["subject"]["phone"], "+14155550123",
+        "{machine}"
+    );
+    let asked = "look-up     `person` answered (GET https://api.pipedrive.com/api/v2/persons/5)";
+    assert!(told.contains(asked), "{told}");
+    assert!(!told.contains("token-of-the-tests"));
+    let (machine, told) = mapped("");
+    assert_eq!(machine["facts"][0]["subject"]["phone"], Value::Null);
+    assert!(
+        told.contains("look-up     `person` not made: set `api_token`, or"),
+        "{told}"
+    );
+}
+
+#[test]
 fn map_explains_what_a_rule_makes_of_an_event_without_storing_it() {
     let setup = Setup::new().file("mappings/team.toml", RULES).written();
     let event = setup.config_dir().join("event.json");

@@ -16,6 +16,7 @@ mod dead_letters;
 mod deduplication;
 mod delivering;
 mod documentation;
+mod lookups;
 mod mapping;
 mod observability;
 mod receiving;

@@ -18,6 +18,7 @@ pub(super) async fn list(_: Admin, office: web::Data<Office>) -> Result<HttpResp
                 "title": source.connector.title,
                 "path": format!("/webhooks/{}", source.name),
                 "mapping": source.rules().file,
+                "lookups": office.lookups.state(&source.name),
             })
         })
         .collect();

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{RECEIVED_AT, outcome, rules, run, run_in};
-use crate::mapping::{Personal, Ruleset, Trace};
+use super::{RECEIVED_AT, outcome, rules, run, run_in, run_with};
+use crate::mapping::{Looked, LookedUp, Personal, Ruleset, Trace};
 use crate::model::{AppointmentChange, Disposition, Fact, parse_region};
 
 const DEAL: &str = r#"
@@ -427,4 +427,26 @@ fn the_paths_of_a_file_are_known_without_running_it() {
         paths.paths().into_iter().collect::<Vec<_>>(),
         ["event.a", "event.b", "event.c", "lookup.d"]
     );
+}
+
+#[test]
+fn an_item_whose_look_up_is_missing_waits_or_fails_alone() {
+    let rules = rules(
+        "batch = true\n[[rule]]\nid = \"r\"\nwhen = []\noutcome = \"closed\"\n[rule.set]\ndeal_id = \"{event.id | text}\"\nphone = \"{lookup.contact.phone | phone}\"",
+    );
+    let answers = json!({ "contact": { "phone": "+14155550123" } });
+    let mut looked_up = vec![
+        Looked::Answers(answers),
+        Looked::Waiting("waits for the look-up `contact`".to_owned()),
+    ];
+    let event = json!([{ "id": 1 }, { "id": 2 }]);
+    let waiting = run_with(&rules, &event, &LookedUp::new(looked_up.clone()));
+    assert_eq!(waiting.disposition, Disposition::Waiting);
+    let reason = "1 of 2 items mapped, 1 waiting: waits for the look-up `contact`";
+    assert_eq!(waiting.reason, reason);
+    assert_eq!(waiting.facts.len(), 1);
+    looked_up[1] = Looked::Failed("given up".to_owned());
+    let failed = run_with(&rules, &event, &LookedUp::new(looked_up));
+    assert_eq!(failed.disposition, Disposition::Mapped);
+    assert_eq!(failed.reason, "1 of 2 items mapped, 1 failed: given up");
 }

@@ -9,7 +9,7 @@ mod products;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Context, Derivation, Ruleset, derive};
+use super::{Context, Derivation, LookedUp, Ruleset, derive};
 use crate::model::{EventId, Fact, Outcome, Region, SourceName};
 
 /// The moment at which every event of these tests was received.
@@ -28,6 +28,19 @@ fn run(rules: &Ruleset, event: &Value) -> Derivation {
 }
 
 fn run_in(rules: &Ruleset, event: &Value, region: Option<Region>) -> Derivation {
+    derive_in(rules, event, region, &LookedUp::nothing())
+}
+
+fn run_with(rules: &Ruleset, event: &Value, looked_up: &LookedUp) -> Derivation {
+    derive_in(rules, event, None, looked_up)
+}
+
+fn derive_in(
+    rules: &Ruleset,
+    event: &Value,
+    region: Option<Region>,
+    looked_up: &LookedUp,
+) -> Derivation {
     let source = SourceName::new("crm").unwrap();
     let header = json!({ "x-kind": "deal" });
     let context = Context {
@@ -36,7 +49,7 @@ fn run_in(rules: &Ruleset, event: &Value, region: Option<Region>) -> Derivation 
         header: &header,
         query: &json!({ "token": "q" }),
         setting: &json!({ "currency": "EUR" }),
-        lookup: &json!({}),
+        looked_up,
         region,
         received_at: RECEIVED_AT.parse::<Timestamp>().unwrap(),
     };

@@ -93,6 +93,12 @@ signing_secret = "{TEAM_SECRET}"
         self
     }
 
+    /// Sets a variable of the environment that the configuration names as `${VAR}`.
+    pub(crate) fn env(mut self, variable: &str, value: &str) -> Self {
+        self.env.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
     /// Changes what cannot be configured so far down.
     pub(crate) fn adjust(mut self, adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         self.adjust = Some(Box::new(adjust));

@@ -22,6 +22,8 @@ pub(crate) struct Received {
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Value,
+    /// The body as it arrived.
+    pub(crate) text: String,
 }
 
 /// An answer.
@@ -278,12 +280,14 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Re
             return None;
         }
     }
-    let body = serde_json::from_slice(&buffer[end..end + length]).unwrap_or(Value::Null);
+    let text = String::from_utf8_lossy(&buffer[end..end + length]).into_owned();
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     buffer.drain(..end + length);
     Some(Received {
         method,
         path,
         headers,
         body,
+        text,
     })
 }
