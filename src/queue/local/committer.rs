@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -20,6 +21,7 @@ use crate::queue::{
 
 use super::index::{self, Index};
 use super::journal::Writer;
+use super::keeper::Chore;
 use super::lease::Leases;
 use super::process::{Company, Prepared};
 use super::recent::Recent;
@@ -94,6 +96,7 @@ pub(super) struct Committer {
     pub shared: Arc<Shared>,
     pub leases: Arc<Leases>,
     pub recent: Recent,
+    pub chores: Sender<Chore>,
     pub clock: Clock,
     pub on_commit: fn(usize, Duration),
 }
@@ -309,6 +312,10 @@ impl Committer {
         (self.on_commit)(round.answers.len(), begun.elapsed());
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.index.apply(changes)?;
+        if self.index.is_heavy() {
+            // When the keeper is gone, so is the queue.
+            let _gone = self.chores.send(Chore::Write);
+        }
         self.shared.set_applied(self.writer.position());
         self.shared.set_visible(self.recent.last());
         self.shared.commits.fetch_add(1, Ordering::Relaxed);

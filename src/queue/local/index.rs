@@ -4,15 +4,20 @@
 //! here: its `flush` does not sync the file, so [`Index::sync`] does; a half-written snapshot makes it
 //! refuse to open, so such files are removed first; damage makes it panic, so opening is done under
 //! `catch_unwind`. Values are kept small (see [`super::stage`]): sled never syncs large ones.
+//!
+//! Changes are seen at once, but reach sled when the keeper writes them, see [`super::overlay`].
 
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::codec::{Corrupt, Get, Put};
 use super::journal::Position;
 use super::options::SyncMode;
+use super::overlay::Overlay;
+use super::rows::Rows;
 use super::tree::{self, Tree};
 
 /// A value as stored.
@@ -39,6 +44,7 @@ pub(super) enum IndexError {
 pub(super) struct Index {
     db: sled::Db,
     trees: [sled::Tree; Tree::COUNT],
+    overlay: Arc<Overlay>,
     /// sled's file, to be synced after each flush.
     file: File,
     sync: SyncMode,
@@ -115,6 +121,7 @@ impl Index {
         Ok(Self {
             db,
             trees,
+            overlay: Arc::default(),
             file: File::open(dir.join("db"))?,
             sync,
         })
@@ -125,56 +132,81 @@ impl Index {
     }
 
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Value>, IndexError> {
-        Ok(self.tree(tree).get(key)?)
+        match self.overlay.get(tree, key) {
+            Some(row) => Ok(row),
+            None => Ok(self.tree(tree).get(key)?),
+        }
     }
 
     /// Rows whose key starts with `prefix`, in order.
-    pub(super) fn prefix(
-        &self,
-        tree: Tree,
-        prefix: &[u8],
-    ) -> impl DoubleEndedIterator<Item = Result<(Value, Value), IndexError>> + use<> {
-        self.tree(tree)
-            .scan_prefix(prefix)
-            .map(|row| row.map_err(IndexError::from))
+    pub(super) fn prefix(&self, tree: Tree, prefix: &[u8]) -> Rows {
+        self.range(tree, prefix, &after(prefix))
     }
 
     /// Rows with `from <= key < to`; an empty bound is open.
-    pub(super) fn range(
-        &self,
-        tree: Tree,
-        from: &[u8],
-        to: &[u8],
-    ) -> impl DoubleEndedIterator<Item = Result<(Value, Value), IndexError>> + use<> {
+    pub(super) fn range(&self, tree: Tree, from: &[u8], to: &[u8]) -> Rows {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        let end = if to.is_empty() {
-            Unbounded
-        } else {
-            Excluded(to)
+        let to = match to {
+            [] => Unbounded,
+            to => Excluded(to.into()),
         };
-        self.tree(tree)
-            .range::<&[u8], _>((Included(from), end))
-            .map(|row| row.map_err(IndexError::from))
+        let span = (Included(from.into()), to);
+        Rows::new(Arc::clone(&self.overlay), self.tree(tree).clone(), tree, span)
     }
 
-    /// Applies changes, tree by tree in the order of [`Tree`], each tree's in one step. `changes` have
-    /// to be sorted by tree.
+    /// Makes changes visible, all at one moment. They reach sled with [`Index::write`]: whoever changes
+    /// the index has to see to that, and calls [`Index::abandon`] when nobody does any more.
     pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
-        let mut changes = changes.into_iter().peekable();
-        while let Some(tree) = changes.peek().map(|change| change.0) {
-            let mut batch = sled::Batch::default();
-            while let Some((_, key, value)) = changes.next_if(|change| change.0 == tree) {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
-                }
-            }
-            self.tree(tree).apply_batch(batch)?;
+        let changes = changes.into_iter();
+        let hidden = self.overlay.lay(
+            changes
+                .map(|(tree, key, row)| (tree, key.into(), row.map(Value::from)))
+                .collect(),
+        );
+        for (tree, key) in &hidden {
+            self.tree(*tree).remove(key)?;
+        }
+        self.overlay.uncover(&hidden);
+        Ok(())
+    }
+
+    /// Applies changes to sled itself: while nobody else uses the index.
+    pub(super) fn apply_now(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        for (tree, key, row) in changes {
+            match row {
+                Some(row) => self.tree(tree).insert(key, row)?,
+                None => self.tree(tree).remove(key)?,
+            };
         }
         Ok(())
     }
 
-    /// Brings everything applied so far to stable storage.
+    /// Writes what was applied before the call to sled. One caller at a time.
+    pub(super) fn write(&self) -> Result<(), IndexError> {
+        for tree in Tree::ALL {
+            let rows = self.overlay.leave(tree);
+            for (key, row) in rows.iter() {
+                match row {
+                    Some(row) => self.tree(tree).insert(key, row.clone())?,
+                    None => self.tree(tree).remove(key)?,
+                };
+            }
+            self.overlay.written();
+        }
+        Ok(())
+    }
+
+    /// Whether [`Index::write`] should be called soon. Says so once until it is.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.overlay.is_heavy()
+    }
+
+    /// Nobody is going to call [`Index::write`] any more.
+    pub(super) fn abandon(&self) {
+        self.overlay.abandon();
+    }
+
+    /// Brings everything written so far to stable storage.
     pub(super) fn sync(&self) -> Result<(), IndexError> {
         if self.sync == SyncMode::Full {
             self.db.flush()?;
@@ -220,6 +252,18 @@ impl Index {
     }
 }
 
+/// The first key after all that start with `prefix`; empty when there is none.
+fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -254,7 +298,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .apply_now(vec![(Tree::Todo, vec![1], Some(vec![2]))])
             .unwrap();
         index.sync().unwrap();
         drop(index);
@@ -268,7 +312,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .apply_now(vec![(Tree::Todo, vec![1], Some(vec![2]))])
             .unwrap();
         index.sync().unwrap();
         drop(index);

@@ -1,5 +1,5 @@
-//! The keeper: a thread that brings the index to stable storage every half second, prepares the next
-//! segment before it is needed, and watches the disk.
+//! The keeper: a thread that writes the index and brings it to stable storage every half second, prepares
+//! the next segment before it is needed, and watches the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::index::{self, Index, IndexError};
+use super::index::{self, Index};
 use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
 
@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub(super) enum Chore {
     /// Sync the index and the checkpoint; the second sync makes the checkpoint itself durable.
     Checkpoint(oneshot::Sender<Result<(), String>>),
+    /// Write and sync the index now: much has changed since the last time.
+    Write,
     Stop,
 }
 
@@ -40,20 +42,20 @@ impl Keeper {
             self.routine();
             match chores.recv_timeout(INTERVAL) {
                 Ok(Chore::Checkpoint(to)) => {
-                    let result = self.checkpoint(true).map_err(|error| error.to_string());
+                    let result = self.checkpoint(true);
                     let _ = to.send(result);
                 }
-                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Chore::Write) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
+        self.index.abandon();
     }
 
     fn routine(&mut self) {
         if self.shared.failure().is_none() {
-            if let Err(error) = self.checkpoint(false) {
-                self.shared.fail(&error.to_string());
-            }
+            // A failure was noted.
+            let _failed = self.checkpoint(false);
             let next = self.shared.applied().segment + 1;
             if let Err(error) = self.preparer.prepare(next) {
                 // Not fatal yet: the committer tries again when it needs the segment.
@@ -63,20 +65,31 @@ impl Keeper {
         self.look_at_disk();
     }
 
-    /// Syncs the index if it changed, and notes up to where. With `durable`, the note is synced, too.
-    fn checkpoint(&mut self, durable: bool) -> Result<(), IndexError> {
+    /// Writes and syncs the index if it changed, and notes up to where. With `durable`, the note is synced, too.
+    /// When that fails, storage has failed.
+    fn checkpoint(&mut self, durable: bool) -> Result<(), String> {
+        if let Some(failure) = self.shared.failure() {
+            return Err(failure.to_string());
+        }
+        // Read first: what is written below may reach further, never less far.
         let applied = self.shared.applied();
         if applied == self.checkpoint && !durable {
             return Ok(());
         }
-        index::guarded(|| {
+        let written = index::guarded(|| {
+            self.index.write()?;
             self.index.sync()?;
             self.index.set_checkpoint(applied)?;
             if durable {
                 self.index.sync()?;
             }
             Ok(())
-        })?;
+        });
+        if let Err(error) = written {
+            self.shared.fail(&error.to_string());
+            self.index.abandon();
+            return Err(error.to_string());
+        }
         self.checkpoint = applied;
         Ok(())
     }

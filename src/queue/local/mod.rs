@@ -60,6 +60,7 @@ mod line;
 mod merged;
 mod open;
 mod options;
+mod overlay;
 mod process;
 mod reader;
 mod recent;
@@ -67,6 +68,7 @@ mod reclaim;
 mod records;
 mod registry_key;
 mod row;
+mod rows;
 mod settle;
 mod shared;
 mod stage;
@@ -206,6 +208,7 @@ impl LocalQueue {
             leases: Arc::clone(&leases),
             clock: options.clock.clone(),
         });
+        let (chores, todo) = std::sync::mpsc::channel();
         let committer = Committer {
             writer,
             stage: Stage::new(Arc::clone(&opened.index), opened.segments),
@@ -214,11 +217,11 @@ impl LocalQueue {
             shared: Arc::clone(&shared),
             leases,
             recent,
+            chores: chores.clone(),
             clock: options.clock,
             on_commit: options.on_commit,
         };
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        let (chores, todo) = std::sync::mpsc::channel();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())

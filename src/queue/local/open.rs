@@ -255,7 +255,7 @@ impl Opening<'_> {
                 .into_iter()
                 .map(|((tree, key), value)| (tree, key, value))
                 .collect();
-            index.apply(changes)
+            index.apply_now(changes)
         };
         let found = scan::<IndexError>(self.segments.dir(), from, |_, payload| {
             for frame in record::frames(payload) {

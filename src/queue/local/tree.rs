@@ -67,6 +67,15 @@ impl Tree {
         Self::Meta,
     ];
 
+    /// Whether rows are taken from its front all the time: what was taken must be gone at once, or whoever
+    /// looks at the front goes through all of it again and again.
+    pub(super) fn is_queue(self) -> bool {
+        matches!(
+            self,
+            Self::Todo | Self::Due | Self::Line | Self::Wake | Self::DedupeExpiry
+        )
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Event => "event",

@@ -152,7 +152,7 @@ async fn wrong_counters_are_noticed_and_the_index_is_rebuilt() {
     let lost = queue.reader.index.range(tree::Tree::Event, &[], &[]).next();
     let (key, _) = lost.unwrap().unwrap();
     let lost = vec![(tree::Tree::Event, key.to_vec(), None)];
-    queue.reader.index.apply(lost).unwrap();
+    queue.reader.index.apply_now(lost).unwrap();
     drop(queue);
     let (queue, report) = open(dir.path());
     assert!(report.rebuilt, "{report:?}");
