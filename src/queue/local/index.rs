@@ -24,7 +24,7 @@ use super::tree::{self, Tree};
 pub(super) type Value = sled::IVec;
 
 /// One change of a tree: a value to put, or `None` to delete.
-pub(super) type Change = (Tree, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Change = (Tree, Value, Option<Value>);
 
 /// Why the index does not work.
 #[derive(Debug, thiserror::Error)]
@@ -151,18 +151,18 @@ impl Index {
             to => Excluded(to.into()),
         };
         let span = (Included(from.into()), to);
-        Rows::new(Arc::clone(&self.overlay), self.tree(tree).clone(), tree, span)
+        Rows::new(
+            Arc::clone(&self.overlay),
+            self.tree(tree).clone(),
+            tree,
+            span,
+        )
     }
 
     /// Makes changes visible, all at one moment. They reach sled with [`Index::write`]: whoever changes
     /// the index has to see to that, and calls [`Index::abandon`] when nobody does any more.
     pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
-        let changes = changes.into_iter();
-        let hidden = self.overlay.lay(
-            changes
-                .map(|(tree, key, row)| (tree, key.into(), row.map(Value::from)))
-                .collect(),
-        );
+        let hidden = self.overlay.lay(changes);
         for (tree, key) in &hidden {
             self.tree(*tree).remove(key)?;
         }
@@ -298,7 +298,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply_now(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .apply_now(vec![(
+                Tree::Todo,
+                [1].as_slice().into(),
+                Some([2].as_slice().into()),
+            )])
             .unwrap();
         index.sync().unwrap();
         drop(index);
@@ -312,7 +316,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply_now(vec![(Tree::Todo, vec![1], Some(vec![2]))])
+            .apply_now(vec![(
+                Tree::Todo,
+                [1].as_slice().into(),
+                Some([2].as_slice().into()),
+            )])
             .unwrap();
         index.sync().unwrap();
         drop(index);

@@ -6,12 +6,12 @@ use std::iter::Peekable;
 use super::index::{IndexError, Value};
 
 /// A row as a commit leaves it.
-pub(super) type Row = (Vec<u8>, Vec<u8>);
+pub(super) type Row = (Value, Value);
 
 /// Goes through both at once; a change hides the row that it replaces or removes.
 pub(super) struct Merged<'a, I: Iterator> {
     pub stored: Peekable<I>,
-    pub changes: Peekable<btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>,
+    pub changes: Peekable<btree_map::Range<'a, Value, Option<Value>>>,
 }
 
 impl<I: Iterator<Item = Result<(Value, Value), IndexError>>> Iterator for Merged<'_, I> {
@@ -20,15 +20,14 @@ impl<I: Iterator<Item = Result<(Value, Value), IndexError>>> Iterator for Merged
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some((changed, _)) = self.changes.peek() else {
-                let row = self.stored.next()?;
-                return Some(row.map(|(key, value)| (key.to_vec(), value.to_vec())));
+                return self.stored.next();
             };
             let is_before = |row: &Result<(Value, Value), IndexError>| match row {
                 Ok((key, _)) => **key < ***changed,
                 Err(_) => true,
             };
             if let Some(row) = self.stored.next_if(is_before) {
-                return Some(row.map(|(key, value)| (key.to_vec(), value.to_vec())));
+                return Some(row);
             }
             let is_same = |row: &Result<(Value, Value), IndexError>| {
                 row.as_ref().is_ok_and(|(key, _)| **key == ***changed)

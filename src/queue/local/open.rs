@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::accept;
-use super::index::{self, Change, Index, IndexError};
+use super::index::{self, Change, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
 use super::journal::scan::{Found, scan};
 use super::journal::{Position, SEGMENT_HEADER, Segments};
@@ -29,7 +29,7 @@ const FORMAT: u32 = 2;
 const REPLAY_CHANGES: usize = 8192;
 
 /// Changes collected while replaying: the last one of each row counts.
-type Pending = BTreeMap<(Tree, Vec<u8>), Option<Vec<u8>>>;
+type Pending = BTreeMap<(Tree, Value), Option<Value>>;
 
 /// Where a journal that was never reclaimed starts.
 const START: Position = Position {
@@ -262,10 +262,10 @@ impl Opening<'_> {
                 match frame? {
                     Frame::Blob { .. } => {}
                     Frame::Put { tree, key, value } => {
-                        pending.insert((tree, key.to_vec()), Some(value.to_vec()));
+                        pending.insert((tree, key.into()), Some(value.into()));
                     }
                     Frame::Delete { tree, key } => {
-                        pending.insert((tree, key.to_vec()), None);
+                        pending.insert((tree, key.into()), None);
                     }
                 }
             }

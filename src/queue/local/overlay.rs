@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::index::Value;
+use super::index::{Change, Value};
 use super::tree::Tree;
 
 /// Rows by key; `None` hides the row of sled.
@@ -85,7 +85,7 @@ impl Overlay {
     ///
     /// Answers the rows that it hides although they would better be gone, see
     /// [`Tree::is_queue`]: those that are not just being written.
-    pub(super) fn lay(&self, changes: Vec<(Tree, Value, Option<Value>)>) -> Vec<(Tree, Value)> {
+    pub(super) fn lay(&self, changes: Vec<Change>) -> Vec<(Tree, Value)> {
         let mut hidden = Vec::new();
         let mut layers = self.layers();
         while layers.bytes > FULL && !layers.abandoned {
@@ -95,7 +95,11 @@ impl Overlay {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         for (tree, key, row) in changes {
-            let is_leaving = || layers.leaving(tree).is_some_and(|rows| rows.contains_key(&key));
+            let is_leaving = || {
+                layers
+                    .leaving(tree)
+                    .is_some_and(|rows| rows.contains_key(&key))
+            };
             if row.is_none() && tree.is_queue() && !is_leaving() {
                 hidden.push((tree, key.clone()));
             }
@@ -150,7 +154,10 @@ impl Overlay {
     pub(super) fn leave(&self, tree: Tree) -> Arc<Rows> {
         let mut layers = self.layers();
         let rows = Arc::new(std::mem::take(&mut layers.fresh[tree as usize]));
-        let bytes: usize = rows.iter().map(|(key, row)| weight(key, row.as_ref())).sum();
+        let bytes: usize = rows
+            .iter()
+            .map(|(key, row)| weight(key, row.as_ref()))
+            .sum();
         layers.bytes = layers.bytes.saturating_sub(bytes);
         layers.leaving = Some((tree, Arc::clone(&rows)));
         rows

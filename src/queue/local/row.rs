@@ -34,9 +34,13 @@ pub(super) trait Row: Sized {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
-        out.put_u8(Self::VERSION);
-        self.write(&mut out);
+        self.encode_into(&mut out);
         out
+    }
+
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        out.put_u8(Self::VERSION);
+        self.write(out);
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {

@@ -186,7 +186,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for step in steps {
                 let change = |key: u8, row: Option<u8>| -> Vec<Change> {
-                    vec![(tree, vec![key], row.map(|value| vec![value]))]
+                    vec![(tree, [key].as_slice().into(), row.map(|value| [value].as_slice().into()))]
                 };
                 match step {
                     Step::Put(key, value) => {
@@ -232,8 +232,8 @@ mod tests {
         let index = Index::open(dir.path(), 8, SyncMode::Off).unwrap();
         let rounds = 300_u64;
         let put = |tree, key: u64, row: Option<u64>| -> Change {
-            let row = row.map(|value| value.to_be_bytes().to_vec());
-            (tree, key.to_be_bytes().to_vec(), row)
+            let bytes = |number: u64| Value::from(&number.to_be_bytes());
+            (tree, bytes(key), row.map(bytes))
         };
         let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
         let done = std::sync::atomic::AtomicBool::new(false);
@@ -261,8 +261,9 @@ mod tests {
                 }
             });
             for round in 1..=rounds {
-                let mut changes: Vec<Change> =
-                    (0..40).map(|key| put(Tree::Lane, key, Some(round))).collect();
+                let mut changes: Vec<Change> = (0..40)
+                    .map(|key| put(Tree::Lane, key, Some(round)))
+                    .collect();
                 changes.push(put(Tree::Todo, round - 1, None));
                 changes.push(put(Tree::Todo, round, Some(0)));
                 index.apply(changes).unwrap();

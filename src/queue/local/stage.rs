@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::codec::{Corrupt, Get, Put};
-use super::index::{Change, Index, IndexError};
+use super::index::{Change, Index, IndexError, Value};
 use super::journal::record::Builder;
 use super::journal::{BlobError, Position, Segments};
 use super::merged;
@@ -94,10 +94,10 @@ pub(super) fn read_row<R: Row>(
     Ok(Some(R::decode(&resolve(&value, segments)?)?))
 }
 
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Changes = BTreeMap<Value, Option<Value>>;
 
 /// A row, and the change of it that was there before, if one was.
-type Undo = (Tree, Vec<u8>, Option<Option<Vec<u8>>>);
+type Undo = (Tree, Value, Option<Option<Value>>);
 
 /// The changes of one commit.
 #[derive(Debug)]
@@ -108,6 +108,8 @@ pub(super) struct Stage {
     changes: [Changes; Tree::COUNT],
     undo: Vec<Undo>,
     savepoint: usize,
+    /// Where rows are encoded.
+    scratch: Vec<u8>,
 }
 
 impl Stage {
@@ -119,6 +121,7 @@ impl Stage {
             changes: Default::default(),
             undo: Vec::new(),
             savepoint: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -174,10 +177,10 @@ impl Stage {
     }
 
     /// The value of a row that is never spilled, as this commit leaves it.
-    pub(super) fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+    pub(super) fn value(&self, tree: Tree, key: &[u8]) -> Result<Option<Value>, ReadError> {
         Ok(match self.changes[tree as usize].get(key) {
             Some(change) => change.clone(),
-            None => self.index.get(tree, key)?.map(|value| value.to_vec()),
+            None => self.index.get(tree, key)?,
         })
     }
 
@@ -215,11 +218,15 @@ impl Stage {
     }
 
     pub(super) fn put(&mut self, tree: Tree, key: &[u8], value: Vec<u8>) {
-        self.change(tree, key, Some(value));
+        self.change(tree, key, Some(value.into()));
     }
 
     pub(super) fn put_row<R: Row>(&mut self, tree: Tree, key: &[u8], row: &R) {
-        self.change(tree, key, Some(row.encode()));
+        let mut scratch = mem::take(&mut self.scratch);
+        scratch.clear();
+        row.encode_into(&mut scratch);
+        self.change(tree, key, Some(Value::from(scratch.as_slice())));
+        self.scratch = scratch;
     }
 
     pub(super) fn delete(&mut self, tree: Tree, key: &[u8]) {
@@ -231,9 +238,10 @@ impl Stage {
         self.record.blob(tree, key, parts)
     }
 
-    fn change(&mut self, tree: Tree, key: &[u8], value: Option<Vec<u8>>) {
-        let before = self.changes[tree as usize].insert(key.to_vec(), value);
-        self.undo.push((tree, key.to_vec(), before));
+    fn change(&mut self, tree: Tree, key: &[u8], value: Option<Value>) {
+        let key = Value::from(key);
+        let before = self.changes[tree as usize].insert(key.clone(), value);
+        self.undo.push((tree, key, before));
     }
 
     /// Ends the commit: its record for the journal and its changes for the index. `None` as record
@@ -248,7 +256,7 @@ impl Stage {
                         let mut value = Vec::with_capacity(24);
                         value.put_u8(SPILLED);
                         pointer.write(&mut value);
-                        Some(value)
+                        Some(value.into())
                     }
                     other => other,
                 };

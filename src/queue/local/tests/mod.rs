@@ -151,7 +151,7 @@ async fn wrong_counters_are_noticed_and_the_index_is_rebuilt() {
     let before = queue.dump().unwrap();
     let lost = queue.reader.index.range(tree::Tree::Event, &[], &[]).next();
     let (key, _) = lost.unwrap().unwrap();
-    let lost = vec![(tree::Tree::Event, key.to_vec(), None)];
+    let lost = vec![(tree::Tree::Event, key, None)];
     queue.reader.index.apply_now(lost).unwrap();
     drop(queue);
     let (queue, report) = open(dir.path());
