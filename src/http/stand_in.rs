@@ -8,10 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use crate::clock::Clock;
 
 /// What the stand-ins know. Shared with whoever wants to look.
 #[derive(Debug, Clone, Default)]
@@ -22,8 +19,6 @@ struct Inner {
     /// Path of the call → the last body it was told.
     calls: Mutex<BTreeMap<String, Value>>,
     requests: AtomicU64,
-    delays_ms: Mutex<Vec<f64>>,
-    clock: Clock,
     aura_failures: AtomicU32,
 }
 
@@ -47,47 +42,6 @@ impl StandIn {
     /// Requests answered so far, failures among them.
     pub fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
-    }
-
-    /// The time from an outcome's `occurred_at` to its arrival at `/instant`, in ms: the value that
-    /// `share` of the samples do not exceed. One arrival in 16 is a sample.
-    pub fn delay(&self, share: f64) -> f64 {
-        let mut delays = self
-            .0
-            .delays_ms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        delays.sort_by(f64::total_cmp);
-        let index = (delays.len() as f64 * share) as usize;
-        delays
-            .get(index.min(delays.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(0.0)
-    }
-
-    /// Forgets the samples.
-    pub fn forget_delays(&self) {
-        self.0
-            .delays_ms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-
-    fn sample(&self, body: &[u8]) {
-        let Ok(outcome) = serde_json::from_slice::<Value>(body) else {
-            return;
-        };
-        let occurred_at = find_moment(&outcome);
-        if let Some(at) = occurred_at {
-            let delay = self.0.clock.now().duration_since(at).as_secs_f64() * 1e3;
-            self.0
-                .delays_ms
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(delay);
-        }
     }
 
     fn tell(&self, path: &str, body: Value) {
@@ -119,8 +73,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig, stand_in: &StandIn) {
             "/change-outcome/api/v1/webhooks/calls/{call}/change-outcome",
             web::patch().to(change_outcome),
         )
-        // The benchmark's instant destination: answers and forgets.
-        .route("/instant", web::post().to(instant))
         // The benchmark's bare handler: what an HTTP server costs that does nothing.
         .route("/webhooks/bench", web::post().to(bare));
 }
@@ -185,23 +137,7 @@ async fn change_outcome(
     }}))
 }
 
-async fn instant(body: web::Bytes, stand_in: web::Data<StandIn>) -> HttpResponse {
-    let before = stand_in.0.requests.fetch_add(1, Ordering::Relaxed);
-    if before.is_multiple_of(16) {
-        stand_in.sample(&body);
-    }
-    HttpResponse::Ok().finish()
-}
-
 async fn bare(body: web::Bytes) -> HttpResponse {
     drop(body);
     HttpResponse::Ok().finish()
-}
-
-/// `occurred_at` of an outcome, at the top or one level down.
-fn find_moment(outcome: &Value) -> Option<Timestamp> {
-    let fields = outcome.as_object()?;
-    let direct = fields.get("occurred_at");
-    let nested = fields.values().find_map(|value| value.get("occurred_at"));
-    direct.or(nested)?.as_str()?.parse().ok()
 }

@@ -1,5 +1,4 @@
-//! The load: keep-alive connections that post prepared, signed requests as fast as they are answered,
-//! and the instant destination that counts what arrives.
+//! The load: keep-alive connections that post unique, signed requests as fast as they are answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use tokio::net::TcpStream;
 
 use super::super::exit::Failure;
 use crate::clock::Clock;
-use crate::http::{Listen, Listener, StandIn, serve_stand_in};
 use crate::queue::local::baseline::Figures;
 use crate::queue::local::bench::GroupCommit;
 
@@ -59,7 +57,7 @@ impl From<GroupCommit> for Measured {
 /// What is posted, and where.
 #[derive(Clone)]
 pub(super) struct Work {
-    inlet: SocketAddr,
+    pub(super) inlet: SocketAddr,
     mac: Hmac<Sha256>,
     filler: Arc<str>,
     next: Arc<AtomicU64>,
@@ -81,7 +79,7 @@ impl Work {
     }
 
     /// One request with its head, unique and signed.
-    fn write(&self, request: &mut Vec<u8>) {
+    pub(super) fn write(&self, request: &mut Vec<u8>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let body = format!(
@@ -155,7 +153,7 @@ async fn post_until(work: Work, until: Instant) -> Result<Vec<u32>, Failure> {
 }
 
 /// Posts one request and reads its whole answer.
-async fn exchange(
+pub(super) async fn exchange(
     stream: &mut TcpStream,
     request: &[u8],
     answer: &mut [u8],
@@ -184,99 +182,32 @@ async fn exchange(
     }
 }
 
-/// The length of the answer in `bytes`, when all of it is there.
+/// The length of the message in `bytes`, when all of it is there.
 fn complete(bytes: &[u8]) -> Option<usize> {
-    let head_end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-    let head = std::str::from_utf8(&bytes[..head_end]).ok()?;
-    let length = head
-        .lines()
-        .find_map(|line| {
-            line.to_ascii_lowercase()
-                .strip_prefix("content-length:")
-                .map(str::trim)
-                .and_then(|n| n.parse::<usize>().ok())
-        })
-        .unwrap_or(0);
-    (bytes.len() >= head_end + length).then_some(head_end + length)
+    let (head, body) = split(bytes)?;
+    let length = content_length(head)?;
+    (body.len() >= length).then_some(head.len() + length)
 }
 
-/// The instant destination: answers at once and counts.
-pub(super) struct Destination {
-    pub(super) address: SocketAddr,
-    stand_in: StandIn,
-    base: AtomicU64,
-    _listener: Listener,
+/// A message's head with the empty line after it, and what follows.
+pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    Some(bytes.split_at(end))
 }
 
-impl Destination {
-    pub(super) fn start() -> std::io::Result<Self> {
-        let stand_in = StandIn::default();
-        let listener = serve_stand_in(
-            &Listen {
-                address: ([127, 0, 0, 1], 0).into(),
-                workers: std::num::NonZeroUsize::new(1),
-                request_timeout: Duration::from_secs(10),
-                max_connections: 10_000,
-                shutdown_timeout: Duration::from_secs(1),
-            },
-            &stand_in,
-        )?;
-        Ok(Self {
-            address: listener.address,
-            stand_in,
-            base: AtomicU64::new(0),
-            _listener: listener,
-        })
-    }
-
-    /// Counts from here.
-    pub(super) fn reset(&self) {
-        self.base.store(self.stand_in.requests(), Ordering::SeqCst);
-        self.stand_in.forget_delays();
-    }
-
-    fn arrived(&self) -> u64 {
-        self.stand_in.requests() - self.base.load(Ordering::SeqCst)
-    }
-
-    /// Waits until `count` have arrived; answers the p99 of the time from accept to arrival, in ms.
-    pub(super) async fn wait_for(&self, count: u64, patience: Duration) -> Result<f64, Failure> {
-        let begun = Instant::now();
-        while self.arrived() < count {
-            if begun.elapsed() > patience {
-                return Err(Failure::Failed(format!(
-                    "{} of {count} outcomes arrived within {} s",
-                    self.arrived(),
-                    patience.as_secs()
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(self.stand_in.delay(0.99))
-    }
-
-    /// One event at a time on an idle bridge: the median from post to arrival, in ms.
-    pub(super) async fn idle_latency(&self, work: &Work, samples: u64) -> Result<f64, Failure> {
-        let mut waits = Vec::new();
-        let mut stream = TcpStream::connect(work.inlet).await.map_err(Failure::of)?;
-        stream.set_nodelay(true).map_err(Failure::of)?;
-        let (mut request, mut answer) = (Vec::new(), vec![0u8; 4096]);
-        for _ in 0..samples {
-            self.reset();
-            let begun = Instant::now();
-            work.write(&mut request);
-            exchange(&mut stream, &request, &mut answer).await?;
-            while self.arrived() == 0 {
-                if begun.elapsed() > Duration::from_secs(10) {
-                    return Err(Failure::Failed(
-                        "an event on an idle bridge did not arrive".to_owned(),
-                    ));
-                }
-                tokio::time::sleep(Duration::from_micros(50)).await;
-            }
-            waits.push(begun.elapsed().as_secs_f64() * 1e3);
-        }
-        waits.sort_by(f64::total_cmp);
-        Ok(waits[waits.len() / 2])
-    }
+/// What the head says about the body's length; 0 when it says nothing.
+pub(super) fn content_length(head: &[u8]) -> Option<usize> {
+    const NAME: &[u8] = b"content-length:";
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let Some(line) = lines.find(|line| {
+        line.get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    }) else {
+        return Some(0);
+    };
+    std::str::from_utf8(&line[NAME.len()..])
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }

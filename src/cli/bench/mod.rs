@@ -6,6 +6,7 @@
 //! bridge added nothing to an HTTP server and a durable log.
 
 mod child;
+mod destination;
 mod load;
 mod report;
 
@@ -19,6 +20,7 @@ use crate::queue::local::baseline;
 use crate::queue::local::bench::group_commit;
 
 use child::Child;
+use destination::Destination;
 use load::{Measured, Work};
 
 /// Measure this machine and what the bridge makes of it.
@@ -123,7 +125,7 @@ impl Bench {
 
     /// End to end into an instant destination: throughput, then latency when idle.
     async fn deliver(&self, home: &std::path::Path, span: Duration) -> Result<Value, Failure> {
-        let destination = load::Destination::start().map_err(Failure::of)?;
+        let destination = Destination::start().await.map_err(Failure::of)?;
         let bridge = Child::bridge(home, "deliver", Some(destination.address)).await?;
         let work = Work::new(bridge.inlet, &bridge.secret, self.body_bytes);
         let idle = destination.idle_latency(&work, 30).await?;
