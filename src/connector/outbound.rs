@@ -19,7 +19,9 @@ use super::reader::{Log, Reader};
 use super::response::ResponseRule;
 use crate::diagnostic::Diagnostic;
 use crate::mapping::{Conditions, Scope, Template};
-use crate::model::{DeliveryId, Mode, Outcome, Secret, Settings, VerdictKind, parse_amount};
+use crate::model::{
+    DeliveryId, Mode, Outcome, Phone, Secret, Settings, VerdictKind, parse_amount,
+};
 use crate::queue::StoredOutcome;
 
 /// What addresses may be made of.
@@ -124,6 +126,7 @@ pub struct Verdict {
 pub struct Outbound {
     rules: Rules,
     settings: Value,
+    /// In every form in which they may turn up.
     secrets: Vec<Secret>,
 }
 
@@ -191,7 +194,7 @@ impl Outbound {
         Self {
             rules,
             settings: Value::Object(settings),
-            secrets: checked.secrets.into_values().flatten().collect(),
+            secrets: checked.secrets.values().flatten().flat_map(forms).collect(),
         }
     }
 
@@ -330,17 +333,24 @@ impl Outbound {
     pub fn scrub(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
-            let secret = secret.expose();
-            let mut encoded = String::new();
-            encoded_part(secret, &mut encoded);
-            text = text.replace(secret, "•••").replace(&encoded, "•••");
-            // A URL loses its default port and gets a slash when it is parsed.
-            if let Ok(url) = secret.parse::<url::Url>() {
-                text = text.replace(url.as_str(), "•••");
+            if text.contains(secret.expose()) {
+                text = text.replace(secret.expose(), "•••");
             }
         }
         text
     }
+}
+
+/// The forms in which a secret may turn up.
+fn forms(secret: &Secret) -> Vec<Secret> {
+    let secret = secret.expose();
+    let mut encoded = String::new();
+    encoded_part(secret, &mut encoded);
+    let mut forms = vec![secret.to_owned(), encoded];
+    // A URL loses its default port and gets a slash when it is parsed.
+    forms.extend(secret.parse::<url::Url>().ok().map(String::from));
+    forms.dedup();
+    forms.into_iter().map(Secret::new).collect()
 }
 
 /// `..` in a path would be taken away with its parent when the URL is parsed.
@@ -539,7 +549,7 @@ pub fn outcome_value(outcome: &Outcome) -> Value {
     outcome_json(outcome, None, &Value::Null)
 }
 
-/// An outcome as templates read it. What is not known is null, which is nothing there.
+/// An outcome as templates read it. What is not known is left out: a path to it finds nothing.
 /// What the outcome itself does not say is taken from the destination's tables by kind: `labels` for
 /// the label, `values` for the value.
 fn outcome_json(outcome: &Outcome, stored: Option<&StoredOutcome>, settings: &Value) -> Value {
@@ -547,27 +557,40 @@ fn outcome_json(outcome: &Outcome, stored: Option<&StoredOutcome>, settings: &Va
     let usual = |table: &str| settings.get(table)?.get(outcome.kind.as_str())?.as_str();
     let value = outcome.value.as_ref().map(|value| value.amount);
     let value = value.or_else(|| parse_amount(usual("values")?).ok());
-    json!({
-        "id": stored.map(|stored| stored.id.to_string()),
-        "kind": outcome.kind,
-        "label": outcome.label.as_deref().or_else(|| usual("labels")),
-        "value": value.map(amount),
-        "currency": outcome.value.as_ref().map(|value| value.currency.code()),
-        "notes": outcome.notes,
-        "metadata": outcome.metadata,
-        "call_id": subject.call_id,
-        "phone": subject.phone,
-        "email": subject.email,
-        "booking_id": subject.booking_id,
-        "deal_id": subject.deal_id,
-        "contact_id": subject.contact_id,
-        "agent_id": subject.agent_id,
-        "occurred_at": outcome.occurred_at.to_string(),
-        "basis": outcome.basis,
-        "source": outcome.source,
-        "event": outcome.event.to_string(),
-        "rule": outcome.rule,
-    })
+    let mut known = Map::with_capacity(20);
+    let mut put = |name: &str, text: Option<&str>| {
+        if let Some(text) = text {
+            known.insert(name.to_owned(), Value::String(text.to_owned()));
+        }
+    };
+    put("id", stored.map(|stored| stored.id.to_string()).as_deref());
+    put("kind", Some(outcome.kind.as_str()));
+    put(
+        "label",
+        outcome.label.as_deref().or_else(|| usual("labels")),
+    );
+    let currency = outcome.value.as_ref().map(|value| value.currency.code());
+    put("currency", currency);
+    put("notes", outcome.notes.as_deref());
+    put("call_id", subject.call_id.as_deref());
+    put("phone", subject.phone.as_ref().map(Phone::as_str));
+    put("email", subject.email.as_deref());
+    put("booking_id", subject.booking_id.as_deref());
+    put("deal_id", subject.deal_id.as_deref());
+    put("contact_id", subject.contact_id.as_deref());
+    put("agent_id", subject.agent_id.as_deref());
+    put("occurred_at", Some(&outcome.occurred_at.to_string()));
+    put("source", Some(outcome.source.as_str()));
+    put("event", Some(&outcome.event.to_string()));
+    put("rule", Some(&outcome.rule));
+    known.insert("basis".to_owned(), json!(outcome.basis));
+    if let Some(value) = value {
+        known.insert("value".to_owned(), amount(value));
+    }
+    if !outcome.metadata.is_empty() {
+        known.insert("metadata".to_owned(), outcome.metadata.clone().into());
+    }
+    Value::Object(known)
 }
 
 /// An amount as a JSON number where that is exact, as text where it is not.

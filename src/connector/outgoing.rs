@@ -10,7 +10,7 @@ use sha2::Sha256;
 use super::field::Checked;
 use super::outbound::{PreparedRequest, RenderError, RenderInput, Roots};
 use super::reader::{Reader, plain_json};
-use crate::mapping::{Path, Scope, Template, is_nothing};
+use crate::mapping::{Datum, Notes, Path, Scope, Template, is_nothing};
 
 /// What requests may be made of.
 const ROOTS: [&str; 4] = ["outcome", "setting", "receipt", "target"];
@@ -181,10 +181,51 @@ impl BodyTemplate {
 
     /// The body as JSON text; `{}` when nothing of it is known.
     pub(super) fn to_json(&self, scope: &dyn Scope) -> String {
-        let value = self.render(scope);
-        value
-            .unwrap_or_else(|| Value::Object(Map::new()))
-            .to_string()
+        let mut text = Vec::with_capacity(1024);
+        if !self.write(scope, &mut text) {
+            text.extend_from_slice(b"{}");
+        }
+        String::from_utf8(text).expect("JSON is text")
+    }
+
+    /// Writes it as JSON. `false` when nothing of it is known: then nothing was written. Gives the same text as
+    /// [`BodyTemplate::render`], without a copy of every value on the way.
+    fn write(&self, scope: &dyn Scope, text: &mut Vec<u8>) -> bool {
+        let start = text.len();
+        let is_known = match self {
+            Self::Text(template) => match template.evaluate(scope, &mut Notes::silent()) {
+                Some(Datum::Json(value)) => append(text, value),
+                Some(Datum::Text(value)) => append(text, &value),
+                Some(other) => {
+                    let value = other.into_json();
+                    !is_nothing(&value) && append(text, &value)
+                }
+                None => false,
+            },
+            Self::Object(members) if members.iter().all(|(key, _)| key != SPREAD) => {
+                let mut mark = b'{';
+                for (key, member) in members {
+                    let before = text.len();
+                    text.push(mark);
+                    append(text, key);
+                    text.push(b':');
+                    if member.write(scope, text) {
+                        mark = b',';
+                    } else {
+                        text.truncate(before);
+                    }
+                }
+                text.push(b'}');
+                mark == b','
+            }
+            other => other
+                .render(scope)
+                .is_some_and(|value| append(text, &value)),
+        };
+        if !is_known {
+            text.truncate(start);
+        }
+        is_known
     }
 
     /// What it needs and is not there, as written.
@@ -226,6 +267,11 @@ impl BodyTemplate {
         };
         (!is_nothing(&value)).then_some(value)
     }
+}
+
+/// Appends a value as JSON.
+fn append<T: serde::Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) -> bool {
+    serde_json::to_writer(text, value).is_ok()
 }
 
 /// `"..." = "{outcome.metadata}"` puts the members of another object in; written members win.

@@ -19,7 +19,7 @@ pub struct Notes {
 
 impl Notes {
     /// Notes that nobody reads: nothing is collected.
-    pub(super) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self {
             silent: true,
             ..Self::default()
