@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,6 +19,8 @@ use crate::queue::QueueError;
 
 /// Claims taken in one go.
 const BATCH: usize = 256;
+/// How often attempts under way are let go on before a claim, while few of their slots are free.
+const GATHER_ROUNDS: usize = 8;
 /// Waits between claims that the queue failed to answer.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -103,8 +106,14 @@ impl Worker {
         let mut slots = take(&self.slots, 1).await;
         let mut unsettled = take(&self.unsettled, 1).await;
         // Attempts that are ready to end do so first: one claim for several slots costs the queue
-        // little more than one for a single slot.
-        tokio::task::yield_now().await;
+        // little more than one for a single slot. The fewer slots are free, the more are about to be.
+        for _ in 0..GATHER_ROUNDS {
+            tokio::task::yield_now().await;
+            let busy = self.counts.in_flight.load(Ordering::Relaxed);
+            if self.slots.available_permits() as u64 >= busy / 4 {
+                break;
+            }
+        }
         let probe = self.gate_open().await;
         if !probe && rate.is_unlimited() {
             let free = self.slots.available_permits();
