@@ -28,6 +28,9 @@ pub enum StoreError {
         /// What should.
         expected: &'static str,
     },
+    /// A period that cannot be asked about.
+    #[error(transparent)]
+    Period(#[from] super::PeriodError),
     /// The store has stopped.
     #[error("the outcome store has stopped")]
     Closed,

@@ -6,24 +6,39 @@
 //!
 //! # Promises
 //!
-//! - When [`Store::record`] returns, the change is committed and synced. Writes of one moment share
+//! - When a write returns, it is committed and synced. Writes of one moment share
 //!   one transaction (`writer`): the store is fast because it commits seldom, not because it is lax.
 //! - Recording is idempotent per delivery: the same delivery again changes nothing and logs nothing.
-//! - A call is identified by the delivery's target. Its current outcome and its log always agree: both
-//!   are written in one transaction, and the log's revisions have no gaps.
+//! - A call's current outcome and its log always agree: both are written in one transaction, and the log's revisions
+//!   have no gaps. The log says of every change who made it, what held before and what since; a change that was
+//!   refused is in it, too, with the reason.
 //! - Readers never wait for the writer (WAL).
+//!
+//! # Who writes
+//!
+//! Deliveries of the queue (`record`), clients of the APIs that the store serves (`change`), and whoever tells of
+//! calls (`calls`). Deliveries bring the queue's truth of a lane, already ordered. Between them and API
+//! clients the last write wins in the store; both are in the log. Only an outcome that an API client set by hand holds
+//! until it is set by hand again. A retraction by the queue takes back what deliveries said, nothing else.
 //!
 //! # Layout
 //!
-//! `calls` (one row per target), `outcomes` (at most one row per call: what holds now; no row after
-//! it was cleared), `outcome_log` (one row per change, append-only). The SQL keeps to what PostgreSQL
+//! `calls` (one row per call, or per target whose call is not known yet), `outcomes` (at most one row per call: what
+//! holds now; no row after it was cleared), `outcome_log` (one row per change, append-only), and the tables of
+//! analytics, which can be made anew from these (`figure`). The SQL keeps to what PostgreSQL
 //! understands too: `$1` parameters, ids as TEXT, moments as BIGINT milliseconds, amounts as BIGINT
 //! minor units beside the exact decimal text, `ON CONFLICT … DO UPDATE`.
 
+mod analytics;
+mod call_input;
+mod calls;
+mod change;
 mod error;
+mod figure;
 mod migration;
 mod query;
 mod record;
+mod standing;
 mod writer;
 
 #[cfg(test)]
@@ -40,10 +55,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use writer::Pending;
+use writer::{Pending, Write, Written};
 
+pub use analytics::{
+    Attribution, Breakdown, Calendar, Condition, Conversion, Delay, Funnel, Group, Part, PartTrend,
+    Period, PeriodError, Report, Split, Stage, Step, Tally, Trend,
+};
+pub use call_input::CallMistake;
+pub use calls::{CallRecord, CallsRecorded};
+pub use change::{CallKey, Change, Changed, Preference, Refusal, Sought, kind_of_label};
 pub use error::StoreError;
-pub use query::{CallRow, CursorError, LogRow, OutcomeFilter, OutcomeRow, RowCursor, StoreCounts};
+pub use query::{
+    CallFilter, CallRow, CursorError, LogRow, OutcomeFilter, OutcomeRow, RowCursor, StoreCounts,
+};
 pub use record::{Record, Recorded};
 
 /// Connections that read.
@@ -101,9 +125,40 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when it could not be written; nothing of it is there then.
     pub async fn record(&self, record: Record) -> Result<Recorded, StoreError> {
+        match self.write(Write::Delivery(Box::new(record))).await? {
+            Written::Delivery(recorded) => Ok(recorded),
+            Written::Change(_) | Written::Calls(_) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Changes a call as an API client says. Answers once it is committed. Changes of one call that come at the same
+    /// time are made one after the other; none is lost.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written; nothing of it is there then. That it was refused is no error.
+    pub async fn change(&self, change: Change) -> Result<Changed, StoreError> {
+        match self.write(Write::Change(Box::new(change))).await? {
+            Written::Change(changed) => Ok(changed),
+            Written::Delivery(_) | Written::Calls(_) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Records calls: those not known are added, known ones get what is newer, field by field. All of them or none, and
+    /// idempotent: the same records again change nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be written; none of them is there then.
+    pub async fn record_calls(&self, calls: Vec<CallRecord>) -> Result<CallsRecorded, StoreError> {
+        match self.write(Write::Calls(calls)).await? {
+            Written::Calls(recorded) => Ok(recorded),
+            Written::Delivery(_) | Written::Change(_) => Err(StoreError::Closed),
+        }
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.writes
-            .send(Pending { record, answer })
+            .send(Pending { write, answer })
             .await
             .map_err(|_closed| StoreError::Closed)?;
         answered.await.map_err(|_closed| StoreError::Closed)?

@@ -4,18 +4,38 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::calls::{self, CallRecord, CallsRecorded};
+use super::change::{self, Change, Changed};
 use super::error::StoreError;
-use super::record::{Record, Recorded, write};
+use super::figure::Book;
+use super::record::{self, Record, Recorded};
+use super::standing::Session;
 use crate::clock::Clock;
 
 /// Writes that share one transaction.
 const BATCH: usize = 256;
 
+/// Something to write.
+#[derive(Debug)]
+pub(super) enum Write {
+    Delivery(Box<Record>),
+    Change(Box<Change>),
+    Calls(Vec<CallRecord>),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Written {
+    Delivery(Recorded),
+    Change(Changed),
+    Calls(CallsRecorded),
+}
+
 /// A write that waits for its turn.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) record: Record,
-    pub(super) answer: oneshot::Sender<Result<Recorded, StoreError>>,
+    pub(super) write: Write,
+    pub(super) answer: oneshot::Sender<Result<Written, StoreError>>,
 }
 
 /// Runs until every handle is gone or `closing` is cancelled, writes what was handed in by then, and
@@ -27,6 +47,7 @@ pub(super) async fn run(
     closing: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut book = Book::default();
     loop {
         let count = tokio::select! {
             biased;
@@ -40,10 +61,13 @@ pub(super) async fn run(
             break;
         }
         let now = clock.now().as_millisecond();
-        match write_all(&mut connection, &batch, now).await {
+        match write_all(&mut connection, &mut book, &batch, now).await {
             Ok(answers) => answer_all(&mut batch, answers),
             // One record that cannot be written must not take its neighbours along.
-            Err(_) => write_one_by_one(&mut connection, &mut batch, now).await,
+            Err(_) => {
+                book.forget();
+                write_one_by_one(&mut connection, &mut book, &mut batch, now).await;
+            }
         }
     }
     if let Err(error) = connection.close().await {
@@ -51,43 +75,54 @@ pub(super) async fn run(
     }
 }
 
-fn answer_all(batch: &mut Vec<Pending>, answers: Vec<Recorded>) {
-    for (pending, recorded) in batch.drain(..).zip(answers) {
+fn answer_all(batch: &mut Vec<Pending>, answers: Vec<Written>) {
+    for (pending, written) in batch.drain(..).zip(answers) {
         // Nobody listens any more when an attempt was given up; the write stands all the same.
-        let _ = pending.answer.send(Ok(recorded));
+        let _ = pending.answer.send(Ok(written));
     }
 }
 
-async fn write_one_by_one(connection: &mut SqliteConnection, batch: &mut Vec<Pending>, now: i64) {
+async fn write_one_by_one(
+    connection: &mut SqliteConnection,
+    book: &mut Book,
+    batch: &mut Vec<Pending>,
+    now: i64,
+) {
     for pending in batch.drain(..) {
-        let answer = write_alone(connection, &pending.record, now).await;
-        if let Err(error) = &answer {
-            tracing::error!(delivery = %pending.record.delivery, %error, "cannot write to the outcome store");
-        }
+        let alone = std::slice::from_ref(&pending);
+        let answer = match write_all(connection, book, alone, now).await {
+            Ok(mut answers) => answers.pop().ok_or(StoreError::Closed),
+            Err(error) => {
+                book.forget();
+                tracing::error!(%error, "cannot write to the outcome store");
+                Err(error)
+            }
+        };
         let _ = pending.answer.send(answer);
     }
 }
 
-async fn write_alone(
-    connection: &mut SqliteConnection,
-    record: &Record,
-    now: i64,
-) -> Result<Recorded, StoreError> {
-    let mut transaction = connection.begin().await?;
-    let recorded = write(&mut transaction, record, now).await?;
-    transaction.commit().await?;
-    Ok(recorded)
-}
-
 async fn write_all(
     connection: &mut SqliteConnection,
+    book: &mut Book,
     batch: &[Pending],
     now: i64,
-) -> Result<Vec<Recorded>, StoreError> {
+) -> Result<Vec<Written>, StoreError> {
     let mut transaction = connection.begin().await?;
+    let mut session = Session {
+        connection: &mut transaction,
+        book,
+        now,
+    };
     let mut answers = Vec::with_capacity(batch.len());
     for pending in batch {
-        answers.push(write(&mut transaction, &pending.record, now).await?);
+        answers.push(match &pending.write {
+            Write::Delivery(record) => {
+                Written::Delivery(record::write(&mut session, record).await?)
+            }
+            Write::Change(change) => Written::Change(change::write(&mut session, change).await?),
+            Write::Calls(records) => Written::Calls(calls::write(&mut session, records).await?),
+        });
     }
     transaction.commit().await?;
     Ok(answers)

@@ -1,0 +1,621 @@
+//! Putting answers together from cells.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use sqlx::Row;
+
+use super::answer::{
+    Breakdown, Conversion, Funnel, Part, PartTrend, Report, Stage, Tally, Trend, amount, growth,
+    rate, wilson,
+};
+use super::cells::{Base, Cell};
+use super::condition::{Attribution, Condition, Group, has_outcome};
+use super::period::{Calendar, Period};
+use crate::queue::{Page, PageRequest};
+use crate::store::figure::Series;
+use crate::store::query::calls_with_figures;
+use crate::store::standing::{BOOKED, CLOSED, SHOWN};
+use crate::store::{CallRow, RowCursor, Store, StoreError};
+
+/// What a breakdown goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Split {
+    /// The voice agent.
+    Agent,
+    /// The voice platform.
+    Platform,
+    /// Inbound or outbound.
+    Direction,
+    /// The source of the outcome.
+    Source,
+    /// The kind of outcome.
+    Kind,
+    /// The outcome's label.
+    Label,
+    /// How the outcome is known.
+    Basis,
+    /// A key of metadata.
+    Metadata(String),
+}
+
+impl std::str::FromStr for Split {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text {
+            "agent" => Self::Agent,
+            "platform" => Self::Platform,
+            "direction" => Self::Direction,
+            "source" => Self::Source,
+            "kind" => Self::Kind,
+            "label" => Self::Label,
+            "basis" => Self::Basis,
+            other => match other.strip_prefix("metadata.") {
+                Some(key) if !key.is_empty() => Self::Metadata(key.to_owned()),
+                _ => return Err(()),
+            },
+        })
+    }
+}
+
+/// Values of one key of metadata that a breakdown shows; the most frequent ones.
+const MOST_WORDS: i64 = 100;
+/// Outcomes that a report shows by themselves; the most frequent ones.
+const MOST_PARTS: usize = 100;
+
+/// A scope with everything that is needed to ask about it.
+pub(super) struct Asked {
+    pub(super) series: Vec<(i64, Series)>,
+    /// The series that fit, by their places.
+    pub(super) wanted: Vec<usize>,
+    /// Where its cells come from; `None`: no call can fit.
+    pub(super) base: Option<Base>,
+}
+
+impl Asked {
+    pub(super) async fn load(
+        store: &Store,
+        scope: &Condition,
+        attribution: Attribution,
+    ) -> Result<Self, StoreError> {
+        let series = store.all_series().await?;
+        let wanted = (0..series.len())
+            .filter(|place| scope.takes(&series[*place].1))
+            .collect();
+        Ok(Self {
+            base: store.base(scope, attribution).await?,
+            series,
+            wanted,
+        })
+    }
+}
+
+/// The cells of a question: all calls, and those with an outcome where attribution puts them.
+struct Picture {
+    series: Vec<(i64, Series)>,
+    calls: Vec<Cell>,
+    outcomes: Vec<Cell>,
+    buckets: usize,
+}
+
+impl Picture {
+    async fn take(
+        store: &Store,
+        scope: &Condition,
+        attribution: Attribution,
+        buckets: &[Period],
+    ) -> Result<Self, StoreError> {
+        let asked = Asked::load(store, scope, Attribution::Recorded).await?;
+        let Asked {
+            series,
+            wanted,
+            base,
+        } = asked;
+        let calls = match base {
+            None => Vec::new(),
+            Some(base) => store.cells(base, &series, &wanted, buckets).await?,
+        };
+        let outcomes =
+            if attribution == Attribution::Recorded || matches!(base, Some(Base::Tag(..)) | None) {
+                calls
+                    .iter()
+                    .copied()
+                    .filter(|cell| has_outcome(&series[cell.series].1))
+                    .collect()
+            } else {
+                let wanted: Vec<usize> = wanted
+                    .iter()
+                    .copied()
+                    .filter(|place| has_outcome(&series[*place].1))
+                    .collect();
+                store
+                    .cells(Base::Calls(attribution), &series, &wanted, buckets)
+                    .await?
+            };
+        Ok(Self {
+            series,
+            calls,
+            outcomes,
+            buckets: buckets.len(),
+        })
+    }
+
+    /// The calls that fit a condition: with their outcomes where it asks for them.
+    fn cells(&self, condition: &Condition) -> Vec<Cell> {
+        let from = if condition.is_about_outcomes() {
+            &self.outcomes
+        } else {
+            &self.calls
+        };
+        from.iter()
+            .copied()
+            .filter(|cell| condition.takes(&self.series[cell.series].1))
+            .collect()
+    }
+
+    fn totals(&self) -> Vec<i64> {
+        let mut totals = vec![0; self.buckets];
+        for cell in &self.calls {
+            totals[cell.bucket] += cell.calls;
+        }
+        totals
+    }
+
+    fn part(&self, name: String, kind: Option<String>, cells: &[Cell]) -> Part {
+        let totals = self.totals();
+        let mut by_bucket = vec![0; self.buckets];
+        for cell in cells {
+            by_bucket[cell.bucket] += cell.calls;
+        }
+        let rates = by_bucket
+            .iter()
+            .zip(&totals)
+            .map(|(part, whole)| rate(*part, *whole));
+        let calls = by_bucket.iter().sum();
+        Part {
+            name,
+            kind,
+            tally: Tally {
+                calls,
+                rate: rate(calls, totals.iter().sum()),
+                values: self.values(cells),
+            },
+            rate_by_bucket: rates.collect(),
+            by_bucket,
+        }
+    }
+
+    fn values(&self, cells: &[Cell]) -> BTreeMap<String, Decimal> {
+        let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+        for cell in cells.iter().filter(|cell| cell.value != 0) {
+            *sums
+                .entry(&self.series[cell.series].1.currency)
+                .or_default() += i128::from(cell.value);
+        }
+        sums.into_iter()
+            .map(|(code, minor)| {
+                let minor = i64::try_from(minor).unwrap_or(i64::MAX);
+                (code.to_owned(), amount(minor, code))
+            })
+            .collect()
+    }
+
+    /// The groups that were asked for, or each outcome by itself, most frequent first.
+    fn parts(&self, groups: &[Group]) -> Vec<Part> {
+        if !groups.is_empty() {
+            return groups
+                .iter()
+                .map(|group| self.part(group.name.clone(), None, &self.cells(&group.condition)))
+                .collect();
+        }
+        let mut outcomes: BTreeMap<(&str, &str), Vec<Cell>> = BTreeMap::new();
+        for cell in &self.outcomes {
+            let series = &self.series[cell.series].1;
+            outcomes
+                .entry((&series.label, &series.kind))
+                .or_default()
+                .push(*cell);
+        }
+        let mut parts: Vec<Part> = outcomes
+            .into_iter()
+            .map(|((label, kind), cells)| {
+                let name = if label.is_empty() { kind } else { label };
+                let kind = (!kind.is_empty()).then(|| kind.to_owned());
+                self.part(name.to_owned(), kind, &cells)
+            })
+            .collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(part.tally.calls));
+        parts.truncate(MOST_PARTS);
+        parts
+    }
+}
+
+impl Store {
+    /// Counts, worth and rates of the calls of `scope` over time: by outcome, or by the groups given. With `compared`,
+    /// against the period before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read or the period has too many buckets.
+    pub async fn report(
+        &self,
+        scope: &Condition,
+        groups: &[Group],
+        attribution: Attribution,
+        (period, calendar): (Period, &Calendar),
+        compared: bool,
+    ) -> Result<Report, StoreError> {
+        let buckets = calendar.buckets(period)?;
+        let picture = Picture::take(self, scope, attribution, &buckets).await?;
+        let parts = self.with_tagged(&picture, scope, groups, &buckets).await?;
+        let all = picture.part("all".to_owned(), None, &picture.calls);
+        let trend = match compared {
+            false => None,
+            true => {
+                let before = calendar.before(period)?;
+                let then = Picture::take(self, scope, attribution, &[before]).await?;
+                let parts_then = self.with_tagged(&then, scope, groups, &[before]).await?;
+                Some(trend(before, &then, &all, &parts, &parts_then))
+            }
+        };
+        Ok(Report {
+            period,
+            attribution,
+            with_outcome: picture.part("with_outcome".to_owned(), None, &picture.outcomes),
+            all,
+            parts,
+            buckets,
+            trend,
+        })
+    }
+
+    /// The parts of a picture; groups that ask for metadata need cells of their own.
+    async fn with_tagged(
+        &self,
+        picture: &Picture,
+        scope: &Condition,
+        groups: &[Group],
+        buckets: &[Period],
+    ) -> Result<Vec<Part>, StoreError> {
+        let mut parts = picture.parts(groups);
+        for (part, group) in parts.iter_mut().zip(groups) {
+            if group.condition.tag().is_none() || scope.tag().is_some() {
+                continue;
+            }
+            let own = Picture::take(self, &group.condition, Attribution::Recorded, buckets).await?;
+            let cells: Vec<Cell> = own
+                .calls
+                .iter()
+                .copied()
+                .filter(|cell| scope.takes(&own.series[cell.series].1))
+                .collect();
+            *part = Part {
+                tally: Tally {
+                    rate: None,
+                    ..own.part(String::new(), None, &cells).tally
+                },
+                ..own.part(group.name.clone(), None, &cells)
+            };
+            let totals = picture.totals();
+            part.tally.rate = rate(part.tally.calls, totals.iter().sum());
+            part.rate_by_bucket = part
+                .by_bucket
+                .iter()
+                .zip(&totals)
+                .map(|(n, all)| rate(*n, *all))
+                .collect();
+        }
+        Ok(parts)
+    }
+
+    /// The calls of `scope` by what they share.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn breakdown(
+        &self,
+        scope: &Condition,
+        split: &Split,
+        attribution: Attribution,
+        period: Period,
+    ) -> Result<Vec<Breakdown>, StoreError> {
+        let mut lines = match split {
+            Split::Metadata(key) => self.by_metadata(scope, key, period).await?,
+            split => {
+                let picture = Picture::take(self, scope, attribution, &[period]).await?;
+                by_series(&picture, split)
+            }
+        };
+        lines.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.value.cmp(&b.value)));
+        Ok(lines)
+    }
+
+    async fn by_metadata(
+        &self,
+        scope: &Condition,
+        key: &str,
+        period: Period,
+    ) -> Result<Vec<Breakdown>, StoreError> {
+        let Some(key) = self.word(key).await? else {
+            return Ok(Vec::new());
+        };
+        let words = self.words_of(key).await?;
+        let asked = Asked::load(
+            self,
+            &Condition {
+                metadata: None,
+                ..scope.clone()
+            },
+            Attribution::Recorded,
+        )
+        .await?;
+        let mut lines = Vec::with_capacity(words.len());
+        for (word, value) in words {
+            let base = Base::Tag(key, word);
+            let cells = self
+                .cells(base, &asked.series, &asked.wanted, &[period])
+                .await?;
+            let outcomes = cells
+                .iter()
+                .copied()
+                .filter(|cell| has_outcome(&asked.series[cell.series].1))
+                .collect();
+            let picture = Picture {
+                series: asked.series.clone(),
+                calls: cells,
+                outcomes,
+                buckets: 1,
+            };
+            if !picture.calls.is_empty() {
+                lines.push(line(&picture, value, &picture.calls, &picture.outcomes));
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The values of a key: all of them, found by skipping through the index, or the most frequent ones of many.
+    async fn words_of(&self, key: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        const SKIPPING: &str = "WITH RECURSIVE t(word) AS (SELECT MIN(word) FROM tags WHERE key = $1 UNION ALL \
+             SELECT (SELECT MIN(g.word) FROM tags g WHERE g.key = $1 AND g.word > t.word) FROM t \
+             WHERE t.word IS NOT NULL) SELECT w.id, w.word FROM (SELECT word FROM t LIMIT $2) t JOIN words w ON w.id = t.word";
+        const COUNTING: &str = "SELECT w.id, w.word FROM (SELECT word, COUNT(*) AS calls FROM tags WHERE key = $1 \
+             GROUP BY word ORDER BY calls DESC LIMIT $2) t JOIN words w ON w.id = t.word";
+        let read =
+            async |sql: &'static str, limit: i64| -> Result<Vec<(i64, String)>, StoreError> {
+                let rows = sqlx::query(sql)
+                    .bind(key)
+                    .bind(limit)
+                    .fetch_all(&self.readers)
+                    .await?;
+                rows.iter()
+                    .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                    .collect()
+            };
+        let few = read(SKIPPING, MOST_WORDS + 1).await?;
+        if i64::try_from(few.len()).is_ok_and(|found| found <= MOST_WORDS) {
+            return Ok(few);
+        }
+        read(COUNTING, MOST_WORDS).await
+    }
+
+    /// How many calls of `scope` came to `wanted`. Calls younger than `mature_until` are shown apart: they may still come
+    /// to it, and would make every recent week look bad.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn conversion(
+        &self,
+        scope: &Condition,
+        wanted: &Condition,
+        attribution: Attribution,
+        period: Period,
+        mature_until: Timestamp,
+    ) -> Result<Conversion, StoreError> {
+        let cut = mature_until.clamp(period.from, period.to);
+        let buckets = [
+            Period {
+                from: period.from,
+                to: cut,
+            },
+            Period {
+                from: cut,
+                to: period.to,
+            },
+        ];
+        let picture = Picture::take(self, scope, attribution, &buckets).await?;
+        let sum = |cells: &[Cell], bucket| -> i64 {
+            cells
+                .iter()
+                .filter(|cell| cell.bucket == bucket)
+                .map(|cell| cell.calls)
+                .sum()
+        };
+        let hits = picture.cells(wanted);
+        let (calls, converted) = (sum(&picture.calls, 0), sum(&hits, 0));
+        // By touch, outcomes may be credited to calls outside of the scope's own; a share is never over one.
+        let interval = wilson(converted.min(calls), calls);
+        Ok(Conversion {
+            calls,
+            converted,
+            rate: rate(converted, calls),
+            low: interval.map(|(low, _)| low),
+            high: interval.map(|(_, high)| high),
+            mature_until: cut,
+            young: sum(&picture.calls, 1),
+            young_converted: sum(&hits, 1),
+        })
+    }
+
+    /// How far the calls of `scope` came: call, booked, shown, closed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn funnel(&self, scope: &Condition, period: Period) -> Result<Funnel, StoreError> {
+        let picture = Picture::take(self, scope, Attribution::Recorded, &[period]).await?;
+        let reached = |bit: i64| -> i64 {
+            let came = |cell: &&Cell| bit == 0 || picture.series[cell.series].1.reached & bit != 0;
+            picture
+                .calls
+                .iter()
+                .filter(came)
+                .map(|cell| cell.calls)
+                .sum()
+        };
+        let all = reached(0);
+        let mut previous = None;
+        let stages = [
+            ("call", 0),
+            ("booked", BOOKED),
+            ("shown", SHOWN),
+            ("closed", CLOSED),
+        ];
+        let stages = stages.map(|(name, bit)| {
+            let calls = reached(bit);
+            let of_previous = previous.and_then(|before| rate(calls, before));
+            previous = Some(calls);
+            Stage {
+                name,
+                calls,
+                rate: rate(calls, all),
+                of_previous,
+            }
+        });
+        Ok(Funnel {
+            stages: stages.into(),
+        })
+    }
+
+    /// The calls behind a number: those of `scope` in the period, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn calls_behind(
+        &self,
+        scope: &Condition,
+        attribution: Attribution,
+        period: Period,
+        page: PageRequest<RowCursor>,
+    ) -> Result<Page<CallRow, RowCursor>, StoreError> {
+        let attribution = if scope.is_about_outcomes() {
+            attribution
+        } else {
+            Attribution::Recorded
+        };
+        let asked = Asked::load(self, scope, attribution).await?;
+        let ids: Vec<String> = asked
+            .wanted
+            .iter()
+            .map(|place| asked.series[*place].0.to_string())
+            .collect();
+        let Some(base) = asked.base.filter(|_| !ids.is_empty()) else {
+            return Ok(Page {
+                items: Vec::new(),
+                next: None,
+            });
+        };
+        let (of, at) = match attribution {
+            Attribution::Recorded => ("series", "at"),
+            Attribution::First => ("first_series", "first_at"),
+            Attribution::Last => ("last_series", "last_at"),
+        };
+        let mut query = calls_with_figures();
+        query
+            .push(format!(" WHERE f.{at} >= "))
+            .push_bind(period.from.as_millisecond());
+        query
+            .push(format!(" AND f.{at} < "))
+            .push_bind(period.to.as_millisecond());
+        if ids.len() < asked.series.len() {
+            // The plus sign keeps the planner on the index that is in the order of the list.
+            query.push(format!(" AND +f.{of} IN ({})", ids.join(", ")));
+        }
+        if let Base::Tag(key, word) = base {
+            query.push(format!(
+                " AND EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key} AND t.word = {word})"
+            ));
+        }
+        self.page_of_calls(query, page.after, page.limit.clamp(1, 1_000))
+            .await
+    }
+}
+
+fn trend(before: Period, then: &Picture, all: &Part, parts: &[Part], parts_then: &[Part]) -> Trend {
+    let calls: i64 = then.totals().iter().sum();
+    let parts = parts.iter().map(|part| {
+        let found = parts_then
+            .iter()
+            .find(|then| then.name == part.name && then.kind == part.kind);
+        let tally = found
+            .map(|then| then.tally.clone())
+            .unwrap_or_else(|| Tally {
+                rate: rate(0, calls),
+                ..Tally::default()
+            });
+        PartTrend {
+            name: part.name.clone(),
+            growth: growth(part.tally.calls, tally.calls),
+            rate_change: part
+                .tally
+                .rate
+                .zip(tally.rate)
+                .map(|(now, then)| now - then),
+            tally,
+        }
+    });
+    Trend {
+        period: before,
+        calls,
+        growth: growth(all.tally.calls, calls),
+        parts: parts.collect(),
+    }
+}
+
+fn by_series(picture: &Picture, split: &Split) -> Vec<Breakdown> {
+    let of = |cell: &Cell| {
+        let series = &picture.series[cell.series].1;
+        match split {
+            Split::Agent => series.agent.clone(),
+            Split::Platform => series.platform.clone(),
+            Split::Direction => series.direction.clone(),
+            Split::Source => series.source.clone(),
+            Split::Kind => series.kind.clone(),
+            Split::Label => series.label.clone(),
+            Split::Basis => series.basis.clone(),
+            Split::Metadata(_) => String::new(),
+        }
+    };
+    let mut lines: BTreeMap<String, (Vec<Cell>, Vec<Cell>)> = BTreeMap::new();
+    for cell in &picture.calls {
+        lines.entry(of(cell)).or_default().0.push(*cell);
+    }
+    for cell in &picture.outcomes {
+        lines.entry(of(cell)).or_default().1.push(*cell);
+    }
+    lines
+        .into_iter()
+        .map(|(value, (calls, outcomes))| line(picture, value, &calls, &outcomes))
+        .collect()
+}
+
+fn line(picture: &Picture, value: String, calls: &[Cell], outcomes: &[Cell]) -> Breakdown {
+    let sum = |cells: &[Cell]| cells.iter().map(|cell| cell.calls).sum::<i64>();
+    let mut by_outcome = BTreeMap::new();
+    for cell in outcomes {
+        let series = &picture.series[cell.series].1;
+        let name = if series.kind.is_empty() {
+            &series.label
+        } else {
+            &series.kind
+        };
+        *by_outcome.entry(name.clone()).or_default() += cell.calls;
+    }
+    Breakdown {
+        value,
+        calls: sum(calls),
+        with_outcome: sum(outcomes),
+        outcome_rate: rate(sum(outcomes), sum(calls)),
+        outcomes: by_outcome,
+        values: picture.values(outcomes),
+    }
+}

@@ -1,0 +1,218 @@
+//! The cells of a question: calls and their worth by series and bucket, in one query over one index.
+
+use std::fmt::Write;
+
+use sqlx::Row;
+
+use super::condition::{Attribution, Condition};
+use super::period::Period;
+use crate::store::figure::Series;
+use crate::store::{Store, StoreError};
+
+/// Calls of one series in one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cell {
+    /// Its series, by its place in the list.
+    pub(super) series: usize,
+    /// Its bucket, by its place in the list.
+    pub(super) bucket: usize,
+    pub(super) calls: i64,
+    /// In the currency's smallest unit.
+    pub(super) value: i64,
+}
+
+/// Which table and columns cells are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    Calls(Attribution),
+    /// Calls with a value of metadata: key and word by number.
+    Tag(i64, i64),
+}
+
+impl Base {
+    /// Table alias `f`, the columns for series and moment, and further conditions.
+    pub(super) fn parts(self) -> (&'static str, &'static str, &'static str, String) {
+        match self {
+            Self::Calls(Attribution::Recorded) => ("figures", "series", "at", String::new()),
+            Self::Calls(Attribution::First) => {
+                ("figures", "first_series", "first_at", String::new())
+            }
+            Self::Calls(Attribution::Last) => ("figures", "last_series", "last_at", String::new()),
+            Self::Tag(key, word) => (
+                "tags",
+                "series",
+                "at",
+                format!(" AND f.key = {key} AND f.word = {word}"),
+            ),
+        }
+    }
+}
+
+/// From so many ranges on, one pass over all rows with a sort is quicker.
+const MOST_RANGES: usize = 250_000;
+/// Up to so many ranges one reader is quick enough.
+const FEW_RANGES: usize = 2_000;
+
+impl Store {
+    /// Every series there is, with its number.
+    pub(super) async fn all_series(&self) -> Result<Vec<(i64, Series)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, agent_id, platform, direction, source, kind, label, currency, basis, reached FROM series",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let series = Series {
+                    agent: row.try_get(1)?,
+                    platform: row.try_get(2)?,
+                    direction: row.try_get(3)?,
+                    source: row.try_get(4)?,
+                    kind: row.try_get(5)?,
+                    label: row.try_get(6)?,
+                    currency: row.try_get(7)?,
+                    basis: row.try_get(8)?,
+                    reached: row.try_get(9)?,
+                };
+                Ok((row.try_get(0)?, series))
+            })
+            .collect()
+    }
+
+    /// Where the cells of a condition come from; `None` when it asks for metadata that no call has.
+    pub(super) async fn base(
+        &self,
+        condition: &Condition,
+        attribution: Attribution,
+    ) -> Result<Option<Base>, StoreError> {
+        let Some((key, word)) = condition.tag() else {
+            return Ok(Some(Base::Calls(attribution)));
+        };
+        let (key, word) = (self.word(key).await?, self.word(word).await?);
+        Ok(key.zip(word).map(|(key, word)| Base::Tag(key, word)))
+    }
+
+    /// The number of a word of metadata.
+    pub(super) async fn word(&self, word: &str) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT id FROM words WHERE word = $1")
+            .bind(word)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The cells of these series in these buckets.
+    pub(super) async fn cells(
+        &self,
+        base: Base,
+        series: &[(i64, Series)],
+        wanted: &[usize],
+        buckets: &[Period],
+    ) -> Result<Vec<Cell>, StoreError> {
+        if wanted.len() * buckets.len() > MOST_RANGES {
+            return self
+                .read_cells(one_pass(base, buckets), series, wanted)
+                .await;
+        }
+        // A large question is shared by two readers; every second series, so that both have as much to do.
+        let readers = if wanted.len() * buckets.len() > FEW_RANGES {
+            2
+        } else {
+            1
+        };
+        let shares = (0..readers).map(|reader| {
+            wanted
+                .iter()
+                .copied()
+                .skip(reader)
+                .step_by(readers)
+                .collect::<Vec<_>>()
+        });
+        let shares = shares.filter(|share| !share.is_empty());
+        let read = shares.map(async |share| {
+            let sql = ranges(base, series, &share, buckets);
+            self.read_cells(sql, series, &share).await
+        });
+        Ok(futures_util::future::try_join_all(read).await?.concat())
+    }
+
+    /// Numbers only go into the text of the query, and they are ours.
+    async fn read_cells(
+        &self,
+        sql: String,
+        series: &[(i64, Series)],
+        wanted: &[usize],
+    ) -> Result<Vec<Cell>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&self.readers)
+            .await?;
+        let places: std::collections::HashMap<i64, usize> = wanted
+            .iter()
+            .map(|place| (series[*place].0, *place))
+            .collect();
+        let mut cells = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (id, bucket): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let Some(place) = places.get(&id) else {
+                continue;
+            };
+            let sums: String = row.try_get(2)?;
+            let (calls, value) = read_sums(&sums).ok_or(StoreError::Unreadable {
+                text: sums,
+                expected: "a count and a sum",
+            })?;
+            cells.push(Cell {
+                series: *place,
+                bucket: usize::try_from(bucket).unwrap_or_default(),
+                calls,
+                value,
+            });
+        }
+        Ok(cells)
+    }
+}
+
+fn read_sums(text: &str) -> Option<(i64, i64)> {
+    let (calls, value) = text.split_once(':')?;
+    Some((calls.parse().ok()?, value.parse().ok()?))
+}
+
+/// Count and sum in one text: so each range is walked once, and a scalar subquery can bring both.
+const SUMS: &str = "CAST(COUNT(*) AS TEXT) || ':' || CAST(COALESCE(SUM(f.value_minor), 0) AS TEXT)";
+
+/// Each series and each bucket is a range of the index; nothing is sorted.
+fn ranges(base: Base, series: &[(i64, Series)], wanted: &[usize], buckets: &[Period]) -> String {
+    let (table, of, at, and) = base.parts();
+    let ids = wanted.iter().map(|place| format!("({})", series[*place].0));
+    format!(
+        "WITH b(i, lo, hi) AS (VALUES {}), s(id) AS (VALUES {}), m(id, i, sums) AS MATERIALIZED (\
+         SELECT s.id, b.i, (SELECT {SUMS} FROM {table} f WHERE f.{of} = s.id AND f.{at} >= b.lo AND f.{at} < b.hi{and}) \
+         FROM s CROSS JOIN b) SELECT id, i, sums FROM m WHERE sums <> '0:0'",
+        rows(buckets),
+        ids.collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// All rows of the period in one pass.
+fn one_pass(base: Base, buckets: &[Period]) -> String {
+    let (table, of, at, and) = base.parts();
+    format!(
+        "WITH b(i, lo, hi) AS (VALUES {}) SELECT f.{of}, b.i, {SUMS} FROM b CROSS JOIN {table} f \
+         WHERE f.{of} IS NOT NULL AND f.{at} >= b.lo AND f.{at} < b.hi{and} GROUP BY f.{of}, b.i",
+        rows(buckets),
+    )
+}
+
+fn rows(buckets: &[Period]) -> String {
+    let mut text = String::new();
+    for (i, bucket) in buckets.iter().enumerate() {
+        let (from, to) = (bucket.from.as_millisecond(), bucket.to.as_millisecond());
+        let comma = if i == 0 { "" } else { ", " };
+        // Writing to a text cannot fail.
+        let _ = write!(
+            text,
+            "{comma}({i}, CAST({from} AS BIGINT), CAST({to} AS BIGINT))"
+        );
+    }
+    text
+}

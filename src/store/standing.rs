@@ -1,0 +1,287 @@
+//! A call as it stands before a change, and the two writes that every change makes: an entry of the log, and
+//! what holds from now on. Both in the writer's transaction.
+
+use serde_json::{Map, Value};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::error::StoreError;
+use super::figure::{self, Book};
+
+/// Stages of the funnel, as bits of `calls.reached`.
+pub(super) const BOOKED: i64 = 1;
+pub(super) const SHOWN: i64 = 2;
+pub(super) const CLOSED: i64 = 4;
+
+/// The word for a delivery as the one who changed something. Others name themselves `api:…`.
+pub(super) const DELIVERY: &str = "delivery";
+
+/// What a transaction of the writer works with.
+pub(super) struct Session<'a> {
+    pub(super) connection: &'a mut SqliteConnection,
+    pub(super) book: &'a mut Book,
+    pub(super) now: i64,
+}
+
+/// A call as it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) no: i64,
+    pub(super) id: String,
+    pub(super) revision: i64,
+    pub(super) reached: i64,
+    pub(super) agent_id: Option<String>,
+    pub(super) phone: Option<String>,
+    pub(super) current: Option<Holding>,
+}
+
+/// An outcome as it is written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub(super) outcome_id: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) value_minor: Option<i64>,
+    pub(super) value: Option<String>,
+    pub(super) currency: Option<String>,
+    pub(super) notes: Option<String>,
+    pub(super) metadata: String,
+    pub(super) basis: String,
+    pub(super) occurred_at: i64,
+    pub(super) source: String,
+    pub(super) actor: String,
+    pub(super) event_id: Option<String>,
+    pub(super) rule: Option<String>,
+}
+
+impl Holding {
+    /// Whether it was corrected by hand.
+    pub(super) fn is_manual(&self) -> bool {
+        self.basis == "manual"
+    }
+}
+
+/// The columns that [`standing`] reads.
+pub(super) const COLUMNS: &str = "c.no, c.id, c.revision, c.reached, c.agent_id, c.phone, \
+     o.call_no AS holds, o.outcome_id, o.kind, o.label, o.value_minor, o.value, o.currency, o.notes, \
+     o.metadata, o.basis, o.occurred_at, o.source, o.actor, o.event_id, o.rule";
+
+pub(super) fn standing(row: &SqliteRow) -> Result<Standing, StoreError> {
+    let holds: Option<i64> = row.try_get("holds")?;
+    let current = match holds {
+        None => None,
+        Some(_) => Some(Holding {
+            outcome_id: row.try_get("outcome_id")?,
+            kind: row.try_get("kind")?,
+            label: row.try_get("label")?,
+            value_minor: row.try_get("value_minor")?,
+            value: row.try_get("value")?,
+            currency: row.try_get("currency")?,
+            notes: row.try_get("notes")?,
+            metadata: row.try_get("metadata")?,
+            basis: row.try_get("basis")?,
+            occurred_at: row.try_get("occurred_at")?,
+            source: row.try_get("source")?,
+            actor: row.try_get("actor")?,
+            event_id: row.try_get("event_id")?,
+            rule: row.try_get("rule")?,
+        }),
+    };
+    Ok(Standing {
+        no: row.try_get("no")?,
+        id: row.try_get("id")?,
+        revision: row.try_get("revision")?,
+        reached: row.try_get("reached")?,
+        agent_id: row.try_get("agent_id")?,
+        phone: row.try_get("phone")?,
+        current,
+    })
+}
+
+/// One entry of the log: what a writer said, and how that went.
+#[derive(Debug, Default)]
+pub(super) struct Entry<'a> {
+    pub(super) id: String,
+    pub(super) actor: &'a str,
+    /// The fields that were said.
+    pub(super) changed: &'a [&'a str],
+    /// What holds since; of a refused change what was wanted.
+    pub(super) after: Option<&'a Holding>,
+    /// The event, where nothing holds since.
+    pub(super) event: Option<String>,
+    /// Metadata as it was said.
+    pub(super) metadata: Option<String>,
+    /// Why it was refused.
+    pub(super) refused: Option<&'a str>,
+}
+
+impl Session<'_> {
+    /// Counts the change and writes its entry.
+    pub(super) async fn log(
+        &mut self,
+        call: &Standing,
+        entry: Entry<'_>,
+    ) -> Result<(), StoreError> {
+        let (before, after) = (call.current.as_ref(), entry.after);
+        let event = after.and_then(|a| a.event_id.clone()).or(entry.event);
+        let changed = serde_json::to_string(entry.changed).unwrap_or_default();
+        sqlx::query(
+            "INSERT INTO outcome_log (id, call_no, revision, actor, changed, event_id, outcome_id, source, rule, \
+             previous_kind, previous_label, previous_value, previous_currency, kind, label, value_minor, value, \
+             currency, notes, metadata, basis, occurred_at, recorded_at, status, failure_reason) VALUES ($1, $2, $3, \
+             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+        )
+        .bind(entry.id)
+        .bind(call.no)
+        .bind(call.revision + 1)
+        .bind(entry.actor)
+        .bind(changed)
+        .bind(event)
+        .bind(after.and_then(|a| a.outcome_id.as_deref()))
+        .bind(after.map(|a| a.source.as_str()))
+        .bind(after.and_then(|a| a.rule.as_deref()))
+        .bind(before.and_then(|b| b.kind.as_deref()))
+        .bind(before.and_then(|b| b.label.as_deref()))
+        .bind(before.and_then(|b| b.value.as_deref()))
+        .bind(before.and_then(|b| b.currency.as_deref()))
+        .bind(after.and_then(|a| a.kind.as_deref()))
+        .bind(after.and_then(|a| a.label.as_deref()))
+        .bind(after.and_then(|a| a.value_minor))
+        .bind(after.and_then(|a| a.value.as_deref()))
+        .bind(after.and_then(|a| a.currency.as_deref()))
+        .bind(after.and_then(|a| a.notes.as_deref()))
+        .bind(entry.metadata)
+        .bind(after.map(|a| a.basis.as_str()))
+        .bind(after.map(|a| a.occurred_at))
+        .bind(self.now)
+        .bind(if entry.refused.is_some() { "failed" } else { "success" })
+        .bind(entry.refused)
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Makes `after` what holds about the call, and brings its figure up to date.
+    pub(super) async fn hold(
+        &mut self,
+        call: &Standing,
+        after: Option<&Holding>,
+    ) -> Result<(), StoreError> {
+        match after {
+            Some(after) => self.set(call.no, after).await?,
+            None => {
+                sqlx::query("DELETE FROM outcomes WHERE call_no = $1")
+                    .bind(call.no)
+                    .execute(&mut *self.connection)
+                    .await?;
+            }
+        }
+        figure::refresh_one(self.connection, self.book, call.no).await?;
+        let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
+        if after.map_or("{}", |a| a.metadata.as_str()) != before {
+            self.retag(call.no).await?;
+        }
+        Ok(())
+    }
+
+    async fn set(&mut self, call: i64, after: &Holding) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO outcomes (call_no, outcome_id, kind, label, value_minor, value, currency, notes, metadata, \
+             basis, occurred_at, source, actor, event_id, rule, recorded_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             ON CONFLICT (call_no) DO UPDATE SET outcome_id = excluded.outcome_id, \
+             kind = excluded.kind, label = excluded.label, value_minor = excluded.value_minor, \
+             value = excluded.value, currency = excluded.currency, notes = excluded.notes, \
+             metadata = excluded.metadata, basis = excluded.basis, \
+             occurred_at = excluded.occurred_at, source = excluded.source, actor = excluded.actor, \
+             event_id = excluded.event_id, rule = excluded.rule, recorded_at = excluded.recorded_at",
+        )
+        .bind(call)
+        .bind(after.outcome_id.as_deref())
+        .bind(after.kind.as_deref())
+        .bind(after.label.as_deref())
+        .bind(after.value_minor)
+        .bind(after.value.as_deref())
+        .bind(after.currency.as_deref())
+        .bind(after.notes.as_deref())
+        .bind(after.metadata.as_str())
+        .bind(after.basis.as_str())
+        .bind(after.occurred_at)
+        .bind(after.source.as_str())
+        .bind(after.actor.as_str())
+        .bind(after.event_id.as_deref())
+        .bind(after.rule.as_deref())
+        .bind(self.now)
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Writes the call's tags anew from all its metadata.
+    pub(super) async fn retag(&mut self, call: i64) -> Result<(), StoreError> {
+        let row = sqlx::query(
+            "SELECT c.metadata, c.fields, o.metadata AS said FROM calls c \
+             LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no = $1",
+        )
+        .bind(call)
+        .fetch_one(&mut *self.connection)
+        .await?;
+        let said: Option<String> = row.try_get("said")?;
+        let parts = [
+            read_object(row.try_get("metadata")?)?,
+            read_object(said.as_deref().unwrap_or("{}"))?,
+            read_object(row.try_get("fields")?)?,
+        ];
+        figure::tag(self.connection, self.book, call, &parts.each_ref()).await
+    }
+}
+
+/// How far a call has come after `kind` and `label` hold. A stage that was only assumed goes with the outcome
+/// that told of it: a call that was closed by mistake is no longer closed, but it stays booked.
+pub(super) fn stage(before: i64, kind: Option<&str>, label: Option<&str>, booking: bool) -> i64 {
+    let booked = booking
+        || before & BOOKED != 0
+        || matches!(kind, Some("shown" | "no_show" | "closed"))
+        || label.is_some_and(says_booked);
+    let shown = match kind {
+        Some("shown" | "closed") => true,
+        Some("lost" | "follow_up") => before & SHOWN != 0,
+        _ => false,
+    };
+    let closed = kind == Some("closed");
+    [(booked, BOOKED), (shown, SHOWN), (closed, CLOSED)]
+        .into_iter()
+        .filter(|(reached, _)| *reached)
+        .map(|(_, bit)| bit)
+        .sum()
+}
+
+fn says_booked(label: &str) -> bool {
+    let label = label.to_lowercase();
+    ["booked", "appointment set", "scheduled"]
+        .iter()
+        .any(|word| label.contains(word))
+}
+
+pub(super) fn read_object(text: &str) -> Result<Map<String, Value>, StoreError> {
+    serde_json::from_str(text).map_err(|_unreadable| StoreError::Unreadable {
+        text: text.chars().take(80).collect(),
+        expected: "a JSON object",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_build_on_each_other_and_go_with_what_told_of_them() {
+        let closed = stage(0, Some("closed"), None, false);
+        assert_eq!(closed, BOOKED | SHOWN | CLOSED);
+        assert_eq!(stage(closed, Some("lost"), None, false), BOOKED | SHOWN);
+        assert_eq!(stage(closed, Some("no_show"), None, false), BOOKED);
+        assert_eq!(stage(0, Some("lost"), None, false), 0);
+        assert_eq!(stage(0, None, Some("Appointment Booked"), false), BOOKED);
+        assert_eq!(stage(0, Some("follow_up"), None, true), BOOKED);
+    }
+}
