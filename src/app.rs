@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryHandle};
 use crate::egress::AddressPolicy;
-use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office};
+use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, StoreApis};
 use crate::lookup::{LookupService, Subscriber};
 use crate::metrics;
 use crate::model::{Secret, SourceName};
@@ -152,15 +152,27 @@ impl Bridge {
             .with_lookups(queue.registry(), Arc::clone(&lookups));
         let processing = tokio::spawn(processor.clone().run(Arc::clone(&queue), intake.clone()));
 
+        let body = BodyLimits {
+            bytes: config.server.body_limit.as_usize(),
+            time: config.server.request_timeout,
+        };
+        let apis = store.clone().map(|store| {
+            web::Data::new(StoreApis {
+                store,
+                keys: config.store.keys.clone(),
+                open: config.store.open.clone(),
+                currency: config.store.currency.clone(),
+                clock: clock.clone(),
+                body,
+            })
+        });
         let inlet = web::Data::new(Inlet {
             sources: Arc::clone(&sources),
             queue: Arc::clone(&queue),
             clock: clock.clone(),
-            body: BodyLimits {
-                bytes: config.server.body_limit.as_usize(),
-                time: config.server.request_timeout,
-            },
+            body,
             header_limit: config.server.header_limit,
+            apis,
         });
         let office = web::Data::new(Office {
             sources: Arc::clone(&sources),

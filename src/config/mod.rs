@@ -66,7 +66,7 @@ pub use size::ByteSize;
 pub(crate) use source::GRACE;
 pub use source::{Source, Verification};
 pub use storage::Storage;
-pub use store::Store;
+pub use store::{Store, StoreApi, StoreKey};
 pub use table::{Rows, Table};
 
 /// The name of the built-in destination and of its connector.

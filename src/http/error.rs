@@ -17,6 +17,7 @@ use crate::queue::QueueError;
 pub(super) enum Code {
     BadRequest,
     Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     Conflict,
@@ -34,6 +35,7 @@ impl Code {
         match self {
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST),
             Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
@@ -75,6 +77,16 @@ impl ApiError {
             code,
             detail: detail.into(),
         }
+    }
+
+    /// What went wrong.
+    pub(super) fn kind(&self) -> Code {
+        self.code
+    }
+
+    /// The sentence.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Its code, for metrics and logs.

@@ -3,6 +3,7 @@
 //! | route | side | who |
 //! | --- | --- | --- |
 //! | `POST /webhooks/{source}[/{token}]` | inlet | CRMs, calendars, payment tools |
+//! | `/api/calls/…`, `/api/v1/…`, `/v1/calls/…` | inlet | clients of the store's outcome APIs; a key each |
 //! | `GET /health/live`, `GET /health/ready` | both | load balancers |
 //! | `GET /metrics` | office | Prometheus |
 //! | `/admin/v1/…` | office | the command line, operators; bearer token |
@@ -20,12 +21,14 @@ mod receive;
 mod server;
 mod stand_in;
 mod state;
+mod store_api;
 
 pub use admin::{EventDocument, connector_detail, connector_summary};
 pub use body::BodyLimits;
 pub use server::{Listen, Listener, serve, serve_stand_in};
 pub use stand_in::StandIn;
 pub use state::{Inlet, Office};
+pub use store_api::StoreApis;
 
 /// Reads bytes as compressed body, query string and request bodies, for a fuzz target.
 #[cfg(fuzzing)]

@@ -1,10 +1,117 @@
-//! The OpenAPI document of the admin API, made from one table.
+//! The OpenAPI document of the admin API and of the store's own APIs, made from one table.
 
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
+/// What every question of analytics takes; then what some take besides.
+const SCOPE: &[&str] = &[
+    "from",
+    "to",
+    "zone",
+    "by",
+    "week_start",
+    "agent",
+    "platform",
+    "direction",
+    "source",
+    "kind",
+    "label",
+    "currency",
+    "basis",
+    "metadata",
+    "where",
+    "attribution",
+];
+const REPORT: &[&str] = &[
+    "from",
+    "to",
+    "zone",
+    "by",
+    "week_start",
+    "agent",
+    "platform",
+    "direction",
+    "source",
+    "kind",
+    "label",
+    "currency",
+    "basis",
+    "metadata",
+    "where",
+    "attribution",
+    "groups",
+    "compare",
+];
+const BREAKDOWN: &[&str] = &[
+    "from",
+    "to",
+    "zone",
+    "by",
+    "week_start",
+    "agent",
+    "platform",
+    "direction",
+    "source",
+    "kind",
+    "label",
+    "currency",
+    "basis",
+    "metadata",
+    "where",
+    "attribution",
+    "split",
+];
+const CONVERSION: &[&str] = &[
+    "from",
+    "to",
+    "zone",
+    "by",
+    "week_start",
+    "agent",
+    "platform",
+    "direction",
+    "source",
+    "kind",
+    "label",
+    "currency",
+    "basis",
+    "metadata",
+    "where",
+    "attribution",
+    "to_what",
+    "mature_after",
+];
+const CALLS_BEHIND: &[&str] = &[
+    "from",
+    "to",
+    "zone",
+    "by",
+    "week_start",
+    "agent",
+    "platform",
+    "direction",
+    "source",
+    "kind",
+    "label",
+    "currency",
+    "basis",
+    "metadata",
+    "where",
+    "attribution",
+    "limit",
+    "cursor",
+];
+
 /// Method, path, what it does, query parameters.
-pub(super) const ROUTES: &[(&str, &str, &str, &[&str])] = &[
+type Route = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
+
+/// The admin API.
+const ROUTES: &[Route] = &[
     (
         "get",
         "/admin/v1/events",
@@ -101,6 +208,71 @@ pub(super) const ROUTES: &[(&str, &str, &str, &[&str])] = &[
         "Every change of one call's outcome",
         &[],
     ),
+    (
+        "get",
+        "/admin/v1/calls",
+        "Calls, newest first",
+        &[
+            "agent",
+            "platform",
+            "call",
+            "phone",
+            "email",
+            "since",
+            "until",
+            "has_outcome",
+            "limit",
+            "cursor",
+        ],
+    ),
+    (
+        "post",
+        "/admin/v1/calls",
+        "Takes in a call, a list of calls, or {calls: […]}: newer words win field by field; answers what was rejected and why",
+        &[],
+    ),
+    (
+        "get",
+        "/admin/v1/calls/{call}",
+        "One call with its transcript, its outcome and its log",
+        &[],
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/report",
+        "Counts, worth and rates over time: by outcome, or by `groups` ([{name, where}] as JSON); `compare=previous` adds the trend",
+        REPORT,
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/breakdown",
+        "The calls by what they share: `split` is agent, platform, direction, source, kind, label, basis or metadata.KEY",
+        BREAKDOWN,
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/conversion",
+        "How many calls came to `to_what` (a condition as JSON; closed if not given), with a 95 % confidence interval; calls younger than `mature_after` are shown apart",
+        CONVERSION,
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/funnel",
+        "How far calls came: call, booked, shown, closed",
+        SCOPE,
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/delay",
+        "The time from call to outcome: median and 90th percentile",
+        SCOPE,
+    ),
+    (
+        "get",
+        "/admin/v1/analytics/calls",
+        "The calls behind a number: the same scope, newest first",
+        CALLS_BEHIND,
+    ),
     ("get", "/admin/v1/sources", "The configured sources", &[]),
     (
         "get",
@@ -147,14 +319,80 @@ pub(super) const ROUTES: &[(&str, &str, &str, &[&str])] = &[
     ),
 ];
 
-/// Answers the document. Needs no token: it tells nothing of this bridge.
+/// The outcome APIs that the store serves, in the same way.
+const STORE_ROUTES: &[Route] = &[
+    (
+        "patch",
+        "/api/calls/{agent}/{call}",
+        "As Phonely: sets any of custom_call_outcome, custom_call_outcome_value, custom_call_metadata of a call, by id or by phone (+E.164)",
+        &["preference"],
+    ),
+    (
+        "get",
+        "/api/calls/{agent}/{call}",
+        "As Phonely: one call",
+        &["preference"],
+    ),
+    (
+        "get",
+        "/api/calls/{agent}",
+        "As Phonely: the agent's calls",
+        &["phone", "since", "until", "has_outcome", "limit", "cursor"],
+    ),
+    (
+        "post",
+        "/v1/calls/{call}/outcome",
+        "As Aura: sets {status, notes?} of a call; shown, no_show, closed, lost or follow_up",
+        &[],
+    ),
+    ("get", "/v1/calls/{call}", "As Aura: one call", &[]),
+    (
+        "get",
+        "/v1/calls",
+        "As Aura: calls",
+        &[
+            "phone",
+            "email",
+            "since",
+            "until",
+            "has_outcome",
+            "limit",
+            "cursor",
+        ],
+    ),
+    (
+        "patch",
+        "/api/v1/webhooks/calls/{call}/change-outcome",
+        "As change-outcome: sets {call_outcome}; a change that is refused is the last log, with its failure_reason",
+        &[],
+    ),
+    (
+        "get",
+        "/api/v1/calls/{call}",
+        "As change-outcome: one call with its logs",
+        &[],
+    ),
+    (
+        "get",
+        "/api/v1/calls",
+        "As change-outcome: calls",
+        &["phone", "since", "until", "has_outcome", "limit", "cursor"],
+    ),
+];
+
+/// Answers the document of the admin API. Needs no token: it tells nothing of this bridge.
 pub(super) async fn document() -> HttpResponse {
-    HttpResponse::Ok().json(build())
+    HttpResponse::Ok().json(build("outcome-bridge admin API", ROUTES))
 }
 
-fn build() -> Value {
+/// Answers the document of the store's APIs.
+pub(super) async fn store_document() -> HttpResponse {
+    HttpResponse::Ok().json(build("outcome-bridge outcome store", STORE_ROUTES))
+}
+
+fn build(title: &str, routes: &[Route]) -> Value {
     let mut paths = Map::new();
-    for (method, path, summary, query) in ROUTES {
+    for (method, path, summary, query) in routes {
         let in_path = path
             .split('/')
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -166,13 +404,16 @@ fn build() -> Value {
         let mut operation = json!({
             "summary": summary,
             "parameters": parameters,
-            "security": [{ "token": [] }],
+            "security": [{ scheme(path): [] }],
             "responses": {
                 "2XX": { "description": "Done", "content": { "application/json": {} } },
                 "default": { "description": "A problem", "content": { "application/problem+json": {} } },
             },
         });
-        if *method == "post" && !path.ends_with("}/pause") && !path.ends_with("}/resume") {
+        if matches!(*method, "post" | "patch")
+            && !path.ends_with("}/pause")
+            && !path.ends_with("}/resume")
+        {
             operation["requestBody"] =
                 json!({ "content": { "application/json": { "schema": { "type": "object" } } } });
         }
@@ -181,10 +422,25 @@ fn build() -> Value {
     }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "outcome-bridge admin API", "version": env!("CARGO_PKG_VERSION") },
-        "components": { "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } } },
+        "info": { "title": title, "version": env!("CARGO_PKG_VERSION") },
+        "components": { "securitySchemes": {
+            "token": { "type": "http", "scheme": "bearer" },
+            "store_key": { "type": "http", "scheme": "bearer" },
+            "phonely_key": { "type": "apiKey", "in": "header", "name": "X-Authorization" },
+        } },
         "paths": paths,
     })
+}
+
+/// What opens a route: the admin token, or a key of the store.
+fn scheme(path: &str) -> &'static str {
+    if path.starts_with("/admin/") {
+        "token"
+    } else if path.starts_with("/api/calls/") {
+        "phonely_key"
+    } else {
+        "store_key"
+    }
 }
 
 #[cfg(test)]
@@ -193,13 +449,17 @@ mod tests {
 
     #[test]
     fn every_route_is_described_once() {
-        let document = build();
+        for routes in [ROUTES, STORE_ROUTES] {
+            let document = build("title", routes);
+            let paths = document["paths"].as_object().unwrap();
+            let operations: usize = paths
+                .values()
+                .map(|entry| entry.as_object().unwrap().len())
+                .sum();
+            assert_eq!(operations, routes.len());
+        }
+        let document = build("title", ROUTES);
         let paths = document["paths"].as_object().unwrap();
-        let operations: usize = paths
-            .values()
-            .map(|entry| entry.as_object().unwrap().len())
-            .sum();
-        assert_eq!(operations, ROUTES.len());
         assert_eq!(
             paths["/admin/v1/events/{id}"]["get"]["parameters"][0]["in"],
             "path"

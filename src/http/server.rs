@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::error::{ApiError, Code};
 use super::stand_in::StandIn;
 use super::state::{Inlet, Office};
-use super::{admin, health, receive};
+use super::{admin, health, receive, store_api};
 
 /// How to listen.
 #[derive(Debug, Clone)]
@@ -110,6 +110,9 @@ fn routes(
     office: Option<web::Data<Office>>,
 ) {
     if let Some(inlet) = inlet {
+        if let Some(apis) = &inlet.apis {
+            store_api::routes(config, apis.clone());
+        }
         config.app_data(inlet);
         for path in ["/webhooks/{source}", "/webhooks/{source}/{token}"] {
             config.service(

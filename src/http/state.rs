@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actix_web::web::Data;
+
 use super::body::BodyLimits;
+use super::store_api::StoreApis;
 use crate::clock::Clock;
 use crate::connector::Catalogue;
 use crate::delivery::DeliveryHandle;
@@ -27,6 +30,8 @@ pub struct Inlet {
     pub body: BodyLimits,
     /// At most so many headers.
     pub header_limit: usize,
+    /// The outcome APIs of the store, unless it is turned off.
+    pub apis: Option<Data<StoreApis>>,
 }
 
 /// What the admin side needs.

@@ -1,5 +1,7 @@
 //! The admin API, `/admin/v1/…`: everything the command line shows and does to a running bridge.
 
+mod analytics;
+mod calls;
 mod connectors;
 mod corrections;
 mod deliveries;
@@ -13,6 +15,7 @@ mod stats;
 
 pub use connectors::{detail as connector_detail, summary as connector_summary};
 pub use events::EventDocument;
+pub(super) use query::Query;
 
 use actix_web::web::{self, ServiceConfig, get, post};
 
@@ -36,6 +39,15 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             .route("/outcomes", post().to(corrections::correct))
             .route("/outcomes/release", post().to(corrections::release))
             .route("/outcomes/{call}/log", get().to(outcomes::log))
+            .route("/calls", get().to(calls::list))
+            .route("/calls", post().to(calls::add))
+            .route("/calls/{call}", get().to(calls::show))
+            .route("/analytics/report", get().to(analytics::report))
+            .route("/analytics/breakdown", get().to(analytics::breakdown))
+            .route("/analytics/conversion", get().to(analytics::conversion))
+            .route("/analytics/funnel", get().to(analytics::funnel))
+            .route("/analytics/delay", get().to(analytics::delay))
+            .route("/analytics/calls", get().to(analytics::calls))
             .route("/sources", get().to(sources::list))
             .route("/destinations", get().to(destinations::list))
             .route("/destinations/{name}/pause", post().to(destinations::pause))

@@ -9,7 +9,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::store::{OutcomeFilter, Store, StoreError};
 
-fn store(office: &Office) -> Result<&Store, ApiError> {
+pub(super) fn store(office: &Office) -> Result<&Store, ApiError> {
     office.store.as_ref().ok_or_else(|| {
         ApiError::new(
             Code::NotFound,
@@ -22,7 +22,7 @@ fn store(office: &Office) -> Result<&Store, ApiError> {
     clippy::needless_pass_by_value,
     reason = "the shape that `map_err` asks for"
 )]
-fn failed(error: StoreError) -> ApiError {
+pub(super) fn failed(error: StoreError) -> ApiError {
     tracing::error!(target: "admin.failed", %error, "the outcome store could not answer");
     ApiError::new(
         Code::Internal,

@@ -14,14 +14,14 @@ const MOST: usize = 1000;
 const DEFAULT: usize = 50;
 
 /// The parameters of one request, taken out one by one; what is left over is a mistake.
-pub(super) struct Query {
+pub(in crate::http) struct Query {
     parameters: BTreeMap<String, String>,
     known: Vec<&'static str>,
     now: Timestamp,
 }
 
 impl Query {
-    pub(super) fn new(query: &str, now: Timestamp) -> Self {
+    pub(in crate::http) fn new(query: &str, now: Timestamp) -> Self {
         let parameters = form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect();
@@ -33,7 +33,7 @@ impl Query {
     }
 
     /// The parameter as a value of its type, if it is given and not empty.
-    pub(super) fn take<T: FromStr>(
+    pub(in crate::http) fn take<T: FromStr>(
         &mut self,
         name: &'static str,
         expected: &str,
@@ -52,7 +52,10 @@ impl Query {
     }
 
     /// A moment: RFC 3339, or a span back from now such as `2h` or `3 days`.
-    pub(super) fn moment(&mut self, name: &'static str) -> Result<Option<Timestamp>, ApiError> {
+    pub(in crate::http) fn moment(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.take::<String>(name, "a moment")? else {
             return Ok(None);
         };
@@ -72,7 +75,7 @@ impl Query {
     }
 
     /// `limit` and `cursor`.
-    pub(super) fn page<C: FromStr>(&mut self) -> Result<PageRequest<C>, ApiError> {
+    pub(in crate::http) fn page<C: FromStr>(&mut self) -> Result<PageRequest<C>, ApiError> {
         let limit = self
             .take::<usize>("limit", "a number from 1 to 1000")?
             .unwrap_or(DEFAULT);
@@ -88,7 +91,7 @@ impl Query {
     }
 
     /// Refuses parameters that nobody asked for.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
+    pub(in crate::http) fn finish(self) -> Result<(), ApiError> {
         match self.parameters.keys().next() {
             None => Ok(()),
             Some(name) => {

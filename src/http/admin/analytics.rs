@@ -1,0 +1,333 @@
+//! Questions about many calls. All take the same scope, so that any number can be asked for its calls.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::civil::{Date, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use serde::Serialize;
+use serde_json::json;
+
+use super::outcomes::store;
+use super::query::Query;
+use crate::http::auth::Admin;
+use crate::http::error::{ApiError, Code};
+use crate::http::state::Office;
+use crate::store::{Attribution, Calendar, Condition, Group, Period, Split, Step, StoreError};
+
+/// Groups of one report at most.
+const MOST_GROUPS: usize = 20;
+/// How old calls are that count as having had their time.
+const MATURE_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The period that is asked about when none is given, in days.
+const DAYS: i64 = 30;
+
+/// What every question says.
+struct Scope {
+    condition: Condition,
+    period: Period,
+    calendar: Calendar,
+    attribution: Attribution,
+}
+
+fn scope(query: &mut Query, now: Timestamp) -> Result<Scope, ApiError> {
+    let zone = match query.take::<String>("zone", "a time zone")? {
+        None => TimeZone::UTC,
+        Some(name) => TimeZone::get(&name).map_err(|_unknown| {
+            bad(format!(
+                "`zone` is `{}`, expected the name of a time zone, such as Europe/Berlin",
+                name.escape_debug()
+            ))
+        })?,
+    };
+    let week_start = weekday(query)?;
+    let step = match query.take::<String>("by", "day, week or none")?.as_deref() {
+        None | Some("day") => Step::Day,
+        Some("week") => Step::Week(week_start),
+        Some("none") => Step::Whole,
+        Some(other) => {
+            return Err(bad(format!(
+                "`by` is `{}`, expected day, week or none",
+                other.escape_debug()
+            )));
+        }
+    };
+    let calendar = Calendar { zone, step };
+    let condition = condition(query)?;
+    let attribution = query
+        .take("attribution", "recorded, first or last")?
+        .unwrap_or_default();
+    if condition.metadata.is_some() && attribution != Attribution::Recorded {
+        return Err(bad(
+            "`metadata` and `attribution` cannot be asked for together",
+        ));
+    }
+    Ok(Scope {
+        condition,
+        period: period(query, &calendar, now)?,
+        calendar,
+        attribution,
+    })
+}
+
+/// From the first day to the last one, or between two moments.
+fn period(query: &mut Query, calendar: &Calendar, now: Timestamp) -> Result<Period, ApiError> {
+    let mut end = |name: &'static str, days_after: i64| -> Result<Option<Timestamp>, ApiError> {
+        let Some(text) = query.take::<String>(name, "a day or a moment")? else {
+            return Ok(None);
+        };
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Ok(Some(at));
+        }
+        let day = text
+            .parse::<Date>()
+            .and_then(|day| day.checked_add(days_after.days()))
+            .map_err(|_unreadable| {
+                bad(format!(
+                    "`{name}` is `{}`, expected a day (2026-05-06) or a moment (2026-05-06T16:10:00Z)",
+                    text.escape_debug()
+                ))
+            })?;
+        calendar
+            .start_of(day)
+            .map(Some)
+            .map_err(|error| bad(error.to_string()))
+    };
+    let (from, to) = (end("from", 0)?, end("to", 1)?);
+    let to = to.unwrap_or(now);
+    let from = match from {
+        Some(from) => from,
+        None => {
+            let day = calendar
+                .zone
+                .to_datetime(to)
+                .date()
+                .checked_sub(DAYS.days());
+            let day = day.map_err(|_beyond| bad("`from` is missing"))?;
+            calendar
+                .start_of(day)
+                .map_err(|error| bad(error.to_string()))?
+        }
+    };
+    if from >= to {
+        return Err(bad(
+            "the period ends before it begins: `from` must be before `to`",
+        ));
+    }
+    Ok(Period { from, to })
+}
+
+fn weekday(query: &mut Query) -> Result<Weekday, ApiError> {
+    Ok(
+        match query
+            .take::<String>("week_start", "a day of the week")?
+            .as_deref()
+        {
+            None | Some("monday") => Weekday::Monday,
+            Some("tuesday") => Weekday::Tuesday,
+            Some("wednesday") => Weekday::Wednesday,
+            Some("thursday") => Weekday::Thursday,
+            Some("friday") => Weekday::Friday,
+            Some("saturday") => Weekday::Saturday,
+            Some("sunday") => Weekday::Sunday,
+            Some(other) => {
+                return Err(bad(format!(
+                    "`week_start` is `{}`, expected a day such as monday",
+                    other.escape_debug()
+                )));
+            }
+        },
+    )
+}
+
+/// `where` as JSON, or single parameters; several values of one parameter with commas, except labels.
+fn condition(query: &mut Query) -> Result<Condition, ApiError> {
+    let mut condition: Condition = match query.take::<String>("where", "a JSON object")? {
+        None => Condition::default(),
+        Some(text) => read_json(&text, "where")?,
+    };
+    for (name, list) in [
+        ("agent", &mut condition.agents),
+        ("platform", &mut condition.platforms),
+        ("direction", &mut condition.directions),
+        ("source", &mut condition.sources),
+        ("kind", &mut condition.kinds),
+        ("currency", &mut condition.currencies),
+        ("basis", &mut condition.bases),
+    ] {
+        if let Some(text) = query.take::<String>(name, "a list")? {
+            list.extend(text.split(',').map(|value| value.trim().to_owned()));
+        }
+    }
+    condition
+        .labels
+        .extend(query.take::<String>("label", "a label")?);
+    if let Some(text) = query.take::<String>("metadata", "KEY=VALUE")? {
+        condition.metadata = Some(text);
+    }
+    check(&condition)?;
+    Ok(condition)
+}
+
+fn check(condition: &Condition) -> Result<(), ApiError> {
+    if condition
+        .metadata
+        .as_deref()
+        .is_some_and(|text| !text.contains('='))
+    {
+        return Err(bad("`metadata` must be KEY=VALUE"));
+    }
+    Ok(())
+}
+
+fn groups(query: &mut Query) -> Result<Vec<Group>, ApiError> {
+    let Some(text) = query.take::<String>("groups", "a JSON list")? else {
+        return Ok(Vec::new());
+    };
+    let groups: Vec<Group> = read_json(&text, "groups")?;
+    if groups.len() > MOST_GROUPS {
+        return Err(bad(format!("at most {MOST_GROUPS} groups")));
+    }
+    groups
+        .iter()
+        .try_for_each(|group| check(&group.condition))?;
+    Ok(groups)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, ApiError> {
+    serde_json::from_str(text).map_err(|error| bad(format!("`{name}` is not as expected: {error}")))
+}
+
+pub(super) async fn report(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let (mut query, now) = begin(&request, &office);
+    let scope = scope(&mut query, now)?;
+    let groups = groups(&mut query)?;
+    let compared = match query.take::<String>("compare", "previous")?.as_deref() {
+        None => false,
+        Some("previous") => true,
+        Some(_) => return Err(bad("`compare` may be previous")),
+    };
+    query.finish()?;
+    let when = (scope.period, &scope.calendar);
+    answer(
+        store(&office)?
+            .report(&scope.condition, &groups, scope.attribution, when, compared)
+            .await,
+    )
+}
+
+pub(super) async fn breakdown(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    const SPLITS: &str = "agent, platform, direction, source, kind, label, basis or metadata.KEY";
+    let (mut query, now) = begin(&request, &office);
+    let split: Split = query
+        .take("split", SPLITS)?
+        .ok_or_else(|| bad(format!("`split` is missing, expected {SPLITS}")))?;
+    let scope = scope(&mut query, now)?;
+    query.finish()?;
+    let lines = store(&office)?
+        .breakdown(&scope.condition, &split, scope.attribution, scope.period)
+        .await;
+    answer(lines.map(|items| json!({ "period": scope.period, "items": items })))
+}
+
+pub(super) async fn conversion(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let (mut query, now) = begin(&request, &office);
+    let wanted: Condition = match query.take::<String>("to_what", "a JSON object")? {
+        Some(text) => read_json(&text, "to_what")?,
+        None => Condition {
+            kinds: vec!["closed".to_owned()],
+            ..Condition::default()
+        },
+    };
+    check(&wanted)?;
+    if wanted.metadata.is_some() {
+        return Err(bad(
+            "`to_what` cannot ask for metadata; put it into the scope",
+        ));
+    }
+    let mature = match query.take::<SignedDuration>("mature_after", "a span, such as 7d or 48h")? {
+        Some(span) if span.is_negative() => return Err(bad("`mature_after` must not be negative")),
+        Some(span) => span,
+        None => MATURE_AFTER,
+    };
+    let scope = scope(&mut query, now)?;
+    query.finish()?;
+    let until = now.checked_sub(mature).unwrap_or(Timestamp::MIN);
+    answer(
+        store(&office)?
+            .conversion(
+                &scope.condition,
+                &wanted,
+                scope.attribution,
+                scope.period,
+                until,
+            )
+            .await,
+    )
+}
+
+pub(super) async fn funnel(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let (mut query, now) = begin(&request, &office);
+    let scope = scope(&mut query, now)?;
+    query.finish()?;
+    answer(store(&office)?.funnel(&scope.condition, scope.period).await)
+}
+
+pub(super) async fn delay(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let (mut query, now) = begin(&request, &office);
+    let scope = scope(&mut query, now)?;
+    query.finish()?;
+    answer(store(&office)?.delay(&scope.condition, scope.period).await)
+}
+
+pub(super) async fn calls(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let (mut query, now) = begin(&request, &office);
+    let scope = scope(&mut query, now)?;
+    let page = query.page()?;
+    query.finish()?;
+    answer(
+        store(&office)?
+            .calls_behind(&scope.condition, scope.attribution, scope.period, page)
+            .await,
+    )
+}
+
+fn begin(request: &HttpRequest, office: &Office) -> (Query, Timestamp) {
+    let now = office.clock.now();
+    (Query::new(request.query_string(), now), now)
+}
+
+fn answer<T: Serialize>(result: Result<T, StoreError>) -> Result<HttpResponse, ApiError> {
+    match result {
+        Ok(answer) => Ok(HttpResponse::Ok().json(answer)),
+        Err(StoreError::Period(error)) => Err(bad(error.to_string())),
+        Err(error) => Err(super::outcomes::failed(error)),
+    }
+}
+
+fn bad(detail: impl Into<String>) -> ApiError {
+    ApiError::new(Code::BadRequest, detail)
+}

@@ -1,0 +1,112 @@
+//! Calls in the built-in store: taken in, listed, shown.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value, json};
+
+use super::outcomes::{failed, store};
+use super::query::Query;
+use crate::http::auth::Admin;
+use crate::http::error::{ApiError, Code};
+use crate::http::state::Office;
+use crate::store::{CallFilter, CallRecord};
+
+/// The largest body, and the most calls in it.
+const LARGEST: usize = 32 << 20;
+const MOST: usize = 10_000;
+
+pub(super) async fn list(
+    _: Admin,
+    request: HttpRequest,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::new(request.query_string(), office.clock.now());
+    let agent: Option<String> = query.take("agent", "an agent's id")?;
+    let filter = CallFilter {
+        platform: query.take("platform", "a platform")?,
+        agents: agent.map(|agent| vec![agent]),
+        call_id: query.take("call", "a call's id at the platform")?,
+        phone: query.take("phone", "a phone")?,
+        email: query.take("email", "an e-mail address")?,
+        since: query.moment("since")?,
+        until: query.moment("until")?,
+        has_outcome: query.take("has_outcome", "true or false")?,
+    };
+    let page = query.page()?;
+    query.finish()?;
+    let found = store(&office)?.calls(&filter, page).await.map_err(failed)?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+pub(super) async fn show(
+    _: Admin,
+    path: web::Path<String>,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let store = store(&office)?;
+    let call = store.call(&path).await.map_err(failed)?.ok_or_else(|| {
+        ApiError::new(
+            Code::NotFound,
+            format!("there is no call `{}`", path.escape_debug()),
+        )
+    })?;
+    let log = store.log(&call.id).await.map_err(failed)?;
+    Ok(HttpResponse::Ok().json(json!({ "call": call, "log": log })))
+}
+
+/// Takes one call, or a list of them. Good ones are recorded even if others are not.
+pub(super) async fn add(
+    _: Admin,
+    payload: web::Payload,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let store = store(&office)?;
+    let too_large = |_| ApiError::new(Code::TooLarge, format!("the body is over {LARGEST} bytes"));
+    let body = payload
+        .to_bytes_limited(LARGEST)
+        .await
+        .map_err(too_large)?
+        .map_err(|error| bad(format!("the body cannot be read: {error}")))?;
+    let value: Value = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
+    let written = match value {
+        Value::Array(calls) => calls,
+        Value::Object(mut one) => match one.remove("calls") {
+            Some(Value::Array(calls)) if one.is_empty() => calls,
+            Some(_) => return Err(bad("`calls` must be the only field, and a list")),
+            None => return add_one(store, &one).await,
+        },
+        _ => return Err(bad("send a call, a list of calls, or {\"calls\": […]}")),
+    };
+    if written.len() > MOST {
+        return Err(bad(format!("at most {MOST} calls at a time")));
+    }
+    let (mut calls, mut rejected) = (Vec::with_capacity(written.len()), Vec::new());
+    for (index, call) in written.iter().enumerate() {
+        match call.as_object().map(CallRecord::read) {
+            Some(Ok(call)) => calls.push(call),
+            Some(Err(mistake)) => {
+                rejected.push(json!({ "index": index, "reason": mistake.to_string() }));
+            }
+            None => rejected.push(json!({ "index": index, "reason": "a call is a JSON object" })),
+        }
+    }
+    let recorded = store.record_calls(calls).await.map_err(failed)?;
+    Ok(HttpResponse::Ok().json(json!({
+        "created": recorded.created, "updated": recorded.updated, "unchanged": recorded.unchanged, "rejected": rejected,
+    })))
+}
+
+async fn add_one(
+    store: &crate::store::Store,
+    call: &Map<String, Value>,
+) -> Result<HttpResponse, ApiError> {
+    let call = CallRecord::read(call).map_err(|mistake| bad(mistake.to_string()))?;
+    let recorded = store.record_calls(vec![call]).await.map_err(failed)?;
+    Ok(HttpResponse::Ok().json(json!({
+        "created": recorded.created, "updated": recorded.updated, "unchanged": recorded.unchanged, "rejected": [],
+    })))
+}
+
+fn bad(detail: impl Into<String>) -> ApiError {
+    ApiError::new(Code::BadRequest, detail)
+}

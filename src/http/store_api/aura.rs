@@ -1,0 +1,155 @@
+//! The store as Aura's API: `POST /v1/calls/{id}/outcome` with one of five statuses.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::input::{self, Trouble};
+use super::key::{Client, admit};
+use super::{StoreApis, resource};
+use crate::config::StoreApi;
+use crate::http::admin::Query;
+use crate::http::error::Code;
+use crate::model::OutcomeKind;
+use crate::store::{CallFilter, CallKey, Change, Changed, Refusal, Sought};
+
+const HEADER: &str = "authorization";
+
+pub(super) async fn update(
+    request: HttpRequest,
+    call: web::Path<String>,
+    payload: web::Payload,
+    apis: web::Data<StoreApis>,
+) -> HttpResponse {
+    answer(change(&request, payload, &apis, &call).await)
+}
+
+async fn change(
+    request: &HttpRequest,
+    payload: web::Payload,
+    apis: &StoreApis,
+    call: &str,
+) -> Result<Value, Trouble> {
+    let client = admit(request, apis, StoreApi::Aura, HEADER)?;
+    let sought = sought(&client, call)?;
+    let body = input::object(request, payload, apis, &["status", "notes"]).await?;
+    let status = body
+        .get("status")
+        .ok_or_else(|| Trouble::bad(format!("`status` is missing; it is {STATUSES}")))?;
+    let kind: OutcomeKind = status
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Trouble::bad(format!("`status` must be {STATUSES}")))?;
+    let notes = body.get("notes").filter(|notes| !notes.is_null());
+    let said = Change {
+        call: sought,
+        actor: client.actor,
+        source: "api:aura".to_owned(),
+        basis: client.basis,
+        kind: Some(kind),
+        label: None,
+        value: None,
+        currency: None,
+        notes: notes
+            .map(|notes| input::notes(notes, "notes"))
+            .transpose()?,
+        metadata: None,
+        fields: if notes.is_some() {
+            vec!["status", "notes"]
+        } else {
+            vec!["status"]
+        },
+    };
+    match apis.store.change(said).await? {
+        Changed::Refused(refusal) => Err(refusal.into()),
+        Changed::Done(id) => {
+            let changed = apis.store.call(&id).await?.ok_or(Refusal::NoCall)?;
+            Ok(json!({ "success": true, "data": resource::aura(&changed) }))
+        }
+    }
+}
+
+const STATUSES: &str = "one of shown, no_show, closed, lost, follow_up";
+
+pub(super) async fn show(
+    request: HttpRequest,
+    call: web::Path<String>,
+    apis: web::Data<StoreApis>,
+) -> HttpResponse {
+    let shown = async {
+        let client = admit(&request, &apis, StoreApi::Aura, HEADER)?;
+        let found = apis.store.find_call(&sought(&client, &call)?).await??;
+        Ok(json!({ "success": true, "data": resource::aura(&found) }))
+    };
+    answer(shown.await)
+}
+
+pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> HttpResponse {
+    let listed = async {
+        let client = admit(&request, &apis, StoreApi::Aura, HEADER)?;
+        let mut query = Query::new(request.query_string(), apis.clock.now());
+        let filter = CallFilter {
+            agents: client.scope,
+            phone: query.take("phone", "a phone")?,
+            email: query.take("email", "an e-mail address")?,
+            since: query.moment("since")?,
+            until: query.moment("until")?,
+            has_outcome: query.take("has_outcome", "true or false")?,
+            ..CallFilter::default()
+        };
+        let page = query.page()?;
+        query.finish()?;
+        let found = apis.store.calls(&filter, page).await?;
+        let calls: Vec<Value> = found.items.iter().map(resource::aura).collect();
+        Ok(json!({ "success": true, "data": calls, "next": found.next }))
+    };
+    answer(listed.await)
+}
+
+pub(super) async fn wrong_method() -> HttpResponse {
+    answer(Err(Trouble::new(
+        Code::MethodNotAllowed,
+        "use POST on /v1/calls/{id}/outcome, GET to read",
+    )))
+}
+
+/// Ids of this API are UUIDs.
+fn sought(client: &Client, call: &str) -> Result<Sought, Trouble> {
+    let groups = call.split('-').map(str::len);
+    let is_uuid =
+        groups.eq([8, 4, 4, 4, 12]) && call.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
+    if !is_uuid {
+        return Err(Trouble::bad("the call's id must be a UUID"));
+    }
+    Ok(Sought {
+        key: CallKey::Id(call.to_owned()),
+        agent: None,
+        scope: client.scope.clone(),
+    })
+}
+
+fn answer(result: Result<Value, Trouble>) -> HttpResponse {
+    match result {
+        Ok(body) => HttpResponse::Ok().json(body),
+        Err(trouble) => HttpResponse::build(trouble.status).json(json!({
+            "success": false,
+            "error": trouble.detail,
+            "code": code(trouble.code),
+            "requestId": format!("req_{}", hex::encode(rand::random::<[u8; 8]>())),
+        })),
+    }
+}
+
+fn code(code: Code) -> &'static str {
+    match code {
+        Code::BadRequest | Code::UnsupportedEncoding | Code::TooManyHeaders => "VALIDATION_ERROR",
+        Code::Unauthorized => "UNAUTHORIZED",
+        Code::Forbidden => "FORBIDDEN",
+        Code::NotFound => "NOT_FOUND",
+        Code::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+        Code::Conflict => "CONFLICT",
+        Code::TooLarge => "PAYLOAD_TOO_LARGE",
+        Code::TooSlow => "REQUEST_TIMEOUT",
+        Code::Busy => "UNAVAILABLE",
+        Code::Internal => "INTERNAL_ERROR",
+    }
+}
