@@ -4,6 +4,7 @@
 //! JSON. Commands about a running bridge ask its admin API; the others work offline.
 
 mod bench;
+mod calls;
 mod check;
 mod client;
 mod connectors;
@@ -18,6 +19,7 @@ mod map;
 mod outcomes;
 mod output;
 mod replay;
+mod rows;
 mod send;
 mod serve;
 mod story;
@@ -83,6 +85,9 @@ enum Command {
     /// Calls with their current outcome, in the built-in store.
     #[command(subcommand)]
     Outcomes(outcomes::Outcomes),
+    /// Calls in the built-in store, and keys for its APIs.
+    #[command(subcommand)]
+    Calls(calls::Calls),
     /// Measure this machine and what the bridge makes of it.
     Bench(bench::Bench),
     /// Print a completion script for your shell.
@@ -135,6 +140,7 @@ async fn dispatch(command: Command, output: &Output) -> Exit {
         Command::Deliveries(deliveries) => deliveries.run(output).await,
         Command::DeadLetters(letters) => letters.run(output).await,
         Command::Outcomes(outcomes) => outcomes.run(output).await,
+        Command::Calls(calls) => calls.run(output).await,
         Command::Bench(bench) => bench.run(output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -1,4 +1,7 @@
-//! `outcomes list`: calls with their current outcome, in the built-in store; `set` and `release` by hand.
+//! `outcomes list|export|report`: what the built-in store of a running bridge knows; `set` and `release` by hand.
+
+mod export;
+mod report;
 
 use clap::Subcommand;
 
@@ -14,54 +17,69 @@ pub(super) enum Outcomes {
     List {
         #[command(flatten)]
         server: Server,
-        /// Only of this kind: shown, no_show, closed, lost, follow_up.
-        #[arg(long)]
-        kind: Option<String>,
-        /// Only of this call.
-        #[arg(long)]
-        call: Option<String>,
-        /// Only from this source.
-        #[arg(long)]
-        source: Option<String>,
-        /// Only those that occurred since: 2h, 3days, or 2026-05-06T16:10:00Z.
-        #[arg(long)]
-        since: Option<String>,
-        /// Only those that occurred before.
-        #[arg(long)]
-        until: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
         /// At most so many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// Write all of them to standard output or a file, as CSV or JSON lines.
+    Export(export::Export),
+    /// Counts, worth, rates and trends of many calls.
+    Report(report::Report),
     /// Set an outcome by hand. It holds until it is released, whatever is reported.
     Set(Correct),
     /// Release what was set by hand: what is reported holds again.
     Release(ReleaseCorrection),
 }
 
+/// Which outcomes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Filter {
+    /// Only of this kind: shown, no_show, closed, lost, follow_up.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only of this call.
+    #[arg(long)]
+    call: Option<String>,
+    /// Only from this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only those that occurred since: 2h, 3days, or 2026-05-06T16:10:00Z.
+    #[arg(long)]
+    since: Option<String>,
+    /// Only those that occurred before.
+    #[arg(long)]
+    until: Option<String>,
+}
+
+impl Filter {
+    fn query(self) -> Vec<(&'static str, String)> {
+        vec![
+            ("kind", self.kind.unwrap_or_default()),
+            ("call", self.call.unwrap_or_default()),
+            ("source", self.source.unwrap_or_default()),
+            ("since", self.since.unwrap_or_default()),
+            ("until", self.until.unwrap_or_default()),
+        ]
+    }
+}
+
 impl Outcomes {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
-        let (server, kind, call, source, since, until, limit) = match self {
-            Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
-            Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
+        let (server, filter, limit) = match self {
             Self::List {
                 server,
-                kind,
-                call,
-                source,
-                since,
-                until,
+                filter,
                 limit,
-            } => (server, kind, call, source, since, until, limit),
+            } => (server, filter, limit),
+            Self::Export(export) => return export.run(output).await,
+            Self::Report(report) => return report.run(output).await,
+            Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
+            Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
         };
-        let query = [
-            ("kind", kind.unwrap_or_default()),
-            ("call", call.unwrap_or_default()),
-            ("source", source.unwrap_or_default()),
-            ("since", since.unwrap_or_default()),
-            ("until", until.unwrap_or_default()),
-            ("limit", limit.to_string()),
-        ];
+        let mut query = filter.query();
+        query.push(("limit", limit.to_string()));
         let page = server.connect()?.get("/admin/v1/outcomes", &query).await?;
         if output.is_json() {
             output.json(&page);

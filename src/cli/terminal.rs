@@ -51,6 +51,19 @@ impl Output {
         report(output::print(&output::table(&columns, rows)));
     }
 
+    /// Prints a table whose columns are named by the data.
+    pub(super) fn sheet(&self, columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) {
+        let mut lines = vec![columns.to_vec()];
+        lines.extend(rows);
+        let blank = vec![Column::Text(""); columns.len()];
+        let text = output::table(&blank, lines);
+        // The heading is the first row; the one that the table made is empty.
+        let text = text
+            .split_once('\n')
+            .map_or(text.as_str(), |(_, rest)| rest);
+        report(output::print(text));
+    }
+
     /// Prints a table of numbers as data.
     pub(super) fn figures(
         &self,
