@@ -24,3 +24,4 @@ mod recovery;
 mod replaying;
 mod retrying;
 mod routing;
+mod store;

@@ -1,0 +1,381 @@
+//! Questions of analytics over a small story whose numbers can be counted by hand.
+
+use serde_json::{Value, json};
+
+use super::{PHONELY, bring, request, setup};
+use crate::support::{ADMIN_TOKEN, TestBridge, run, write};
+
+/// Ten calls of two agents on three days in Berlin, of which the last is the day when clocks change.
+async fn story() -> TestBridge {
+    let bridge = setup().set("STORE__CURRENCY", "USD").start().await;
+    let call = |id: &str, agent: &str, phone: &str, at: &str, campaign: &str| json!({ "call_id": id, "agent_id": agent, "phone": phone, "started_at": at, "metadata": { "campaign": campaign } });
+    bring(
+        &bridge,
+        json!([
+            call(
+                "1",
+                "anna",
+                "+14155550001",
+                "2026-03-27T10:00:00Z",
+                "spring"
+            ),
+            call(
+                "2",
+                "anna",
+                "+14155550002",
+                "2026-03-27T22:59:59Z",
+                "spring"
+            ),
+            call(
+                "3",
+                "anna",
+                "+14155550003",
+                "2026-03-27T23:00:00Z",
+                "autumn"
+            ),
+            call(
+                "4",
+                "bert",
+                "+14155550001",
+                "2026-03-28T10:00:00Z",
+                "autumn"
+            ),
+            call(
+                "5",
+                "bert",
+                "+14155550005",
+                "2026-03-28T23:00:00Z",
+                "spring"
+            ),
+            call(
+                "6",
+                "bert",
+                "+14155550006",
+                "2026-03-29T21:59:59Z",
+                "spring"
+            ),
+            call(
+                "7",
+                "bert",
+                "+14155550007",
+                "2026-03-29T22:00:00Z",
+                "spring"
+            ),
+        ]),
+    )
+    .await;
+    for (agent, call, outcome, value) in [
+        ("anna", "1", "Appointment Completed", None),
+        ("bert", "4", "Sold", Some(100.5)),
+        ("bert", "5", "Sold", Some(50.0)),
+        ("anna", "2", "Qualified Lead", None),
+        ("anna", "3", "Appointment No-Show", None),
+    ] {
+        let mut body = json!({ "custom_call_outcome": outcome });
+        if let Some(value) = value {
+            body["custom_call_outcome_value"] = json!(value);
+        }
+        let line = format!("PATCH /api/calls/{agent}/{call}");
+        let reply = request(&bridge, &line, &PHONELY, body.to_string().as_str()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    bridge
+}
+
+const SPAN: &str = "zone=Europe/Berlin&from=2026-03-27&to=2026-03-29";
+
+fn part<'a>(report: &'a Value, name: &str) -> &'a Value {
+    report["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|part| part["name"] == name)
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_are_those_of_the_zone_and_rates_are_of_all_calls() {
+    let bridge = story().await;
+    let report = bridge.get(&format!("/analytics/report?{SPAN}")).await;
+    assert_eq!(report["all"]["by_bucket"], json!([2, 2, 2]), "{report}");
+    assert_eq!(report["buckets"][2]["to"], "2026-03-29T22:00:00Z");
+    assert_eq!(
+        (
+            &report["with_outcome"]["calls"],
+            &report["with_outcome"]["by_bucket"]
+        ),
+        (&json!(5), &json!([2, 2, 1]))
+    );
+    let sold = part(&report, "Sold");
+    assert_eq!(
+        (&sold["by_bucket"], &sold["rate_by_bucket"]),
+        (&json!([0, 1, 1]), &json!([0.0, 0.5, 0.5]))
+    );
+    assert_eq!(
+        (&sold["kind"], &sold["values"]["USD"]),
+        (&json!("closed"), &json!("150.50"))
+    );
+    // In another zone the same calls fall on other days.
+    let india = bridge
+        .get("/analytics/report?zone=Asia/Kolkata&from=2026-03-27&to=2026-03-30")
+        .await;
+    assert_eq!(india["all"]["by_bucket"], json!([1, 3, 1, 2]));
+    let weeks = bridge
+        .get(&format!(
+            "/analytics/report?{SPAN}&by=week&week_start=sunday"
+        ))
+        .await;
+    assert_eq!(weeks["all"]["by_bucket"], json!([4, 2]));
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_compared_with_all_calls_and_with_the_period_before() {
+    let bridge = story().await;
+    let groups = r#"[{"name":"Won","where":{"kinds":["closed"]}},{"name":"Talked","where":{"labels":["Qualified Lead","Appointment Completed"]}},
+        {"name":"All","where":{}},{"name":"Spring","where":{"metadata":"campaign=spring"}}]"#;
+    let groups: String = form_urlencoded::byte_serialize(groups.as_bytes()).collect();
+    let path = format!(
+        "/analytics/report?zone=Europe/Berlin&from=2026-03-28&to=2026-03-28&compare=previous&groups={groups}"
+    );
+    let report = bridge.get(&path).await;
+    assert_eq!(part(&report, "Won")["calls"], 1, "{report}");
+    assert_eq!(part(&report, "Talked")["calls"], 0);
+    assert_eq!(
+        (
+            &part(&report, "All")["calls"],
+            &part(&report, "All")["rate"]
+        ),
+        (&json!(2), &json!(1.0))
+    );
+    assert_eq!(part(&report, "Spring")["calls"], 0);
+    let trend = &report["trend"];
+    assert_eq!(
+        (&trend["calls"], &trend["growth"]),
+        (&json!(2), &json!(0.0)),
+        "{trend}"
+    );
+    assert_eq!(trend["period"]["from"], "2026-03-26T23:00:00Z");
+    assert_eq!(
+        (
+            &trend["parts"][1]["calls"],
+            &trend["parts"][1]["rate_change"]
+        ),
+        (&json!(2), &json!(-1.0))
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_number_leads_to_its_calls() {
+    let bridge = story().await;
+    for (scope, expected) in [
+        ("", 6),
+        ("&agent=anna", 3),
+        ("&kind=closed", 2),
+        ("&label=Qualified%20Lead", 1),
+        ("&source=api:phonely", 5),
+        ("&metadata=campaign%3Dspring", 4),
+        ("&metadata=campaign%3Dspring&kind=closed", 1),
+        ("&metadata=campaign%3Dnever", 0),
+        ("&agent=bert,anna&kind=-", 2),
+        ("&kind=closed&attribution=first", 2),
+    ] {
+        let report = bridge
+            .get(&format!("/analytics/report?{SPAN}{scope}"))
+            .await;
+        let calls = bridge.get(&format!("/analytics/calls?{SPAN}{scope}")).await;
+        let listed = calls["items"].as_array().unwrap().len();
+        assert_eq!(listed, expected, "{scope}: {calls}");
+        let counted = if scope.contains("attribution") {
+            &report["with_outcome"]["calls"]
+        } else {
+            &report["all"]["calls"]
+        };
+        if !scope.contains("kind=-") {
+            assert_eq!(counted, &json!(expected), "{scope}: {report}");
+        }
+    }
+    // Page by page it is the same list.
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = bridge
+            .get(&format!("/analytics/calls?{SPAN}&limit=2&cursor={cursor}"))
+            .await;
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|call| call["call_id"].as_str().unwrap().to_owned()),
+        );
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["6", "5", "4", "3", "2", "1"]);
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_conversion_funnel_delay_and_touch_are_as_counted_by_hand() {
+    let bridge = story().await;
+    let split = bridge
+        .get(&format!("/analytics/breakdown?{SPAN}&split=agent"))
+        .await;
+    let anna = split["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|line| line["value"] == "anna")
+        .unwrap();
+    assert_eq!(
+        (&anna["calls"], &anna["with_outcome"]),
+        (&json!(3), &json!(3)),
+        "{split}"
+    );
+    assert_eq!(
+        anna["outcomes"],
+        json!({ "Qualified Lead": 1, "no_show": 1, "shown": 1 })
+    );
+    let split = bridge
+        .get(&format!(
+            "/analytics/breakdown?{SPAN}&split=metadata.campaign"
+        ))
+        .await;
+    let counts: Vec<_> = split["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["value"].clone(), line["calls"].clone()))
+        .collect();
+    assert_eq!(
+        counts,
+        [(json!("spring"), json!(4)), (json!("autumn"), json!(2))]
+    );
+    // The caller of call 4 called anna first: by first touch the sale is hers.
+    for (attribution, agent, sales) in [
+        ("recorded", "anna", 0),
+        ("first", "anna", 1),
+        ("last", "anna", 0),
+        ("last", "bert", 2),
+        ("first", "bert", 1),
+    ] {
+        let path =
+            format!("/analytics/report?{SPAN}&kind=closed&agent={agent}&attribution={attribution}");
+        assert_eq!(
+            bridge.get(&path).await["with_outcome"]["calls"],
+            sales,
+            "{attribution} {agent}"
+        );
+    }
+    let conversion = bridge
+        .get(&format!("/analytics/conversion?{SPAN}&mature_after=0s"))
+        .await;
+    assert_eq!(
+        (
+            &conversion["calls"],
+            &conversion["converted"],
+            &conversion["young"]
+        ),
+        (&json!(6), &json!(2), &json!(0)),
+        "{conversion}"
+    );
+    assert!(
+        conversion["low"].as_f64().unwrap() > 0.09 && conversion["high"].as_f64().unwrap() < 0.71
+    );
+    // A century: every call is too young.
+    let young = bridge
+        .get(&format!(
+            "/analytics/conversion?{SPAN}&mature_after=876000h"
+        ))
+        .await;
+    assert_eq!(
+        (
+            &young["calls"],
+            &young["rate"],
+            &young["young"],
+            &young["young_converted"]
+        ),
+        (&json!(0), &Value::Null, &json!(6), &json!(2))
+    );
+    let funnel = bridge.get(&format!("/analytics/funnel?{SPAN}")).await;
+    let stages: Vec<_> = funnel["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["calls"].clone())
+        .collect();
+    assert_eq!(stages, [json!(6), json!(4), json!(3), json!(2)], "{funnel}");
+    let delay = bridge
+        .get(&format!("/analytics/delay?{SPAN}&kind=closed"))
+        .await;
+    assert_eq!(delay["calls"], 2);
+    assert!(
+        delay["median_ms"].as_i64() < delay["p90_ms"].as_i64(),
+        "{delay}"
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_asks_the_same_questions() {
+    let bridge = story().await;
+    let token = bridge.home().join("token");
+    write(&token, ADMIN_TOKEN);
+    let ask = |words: &[&str]| {
+        let mut all: Vec<String> = [
+            "outcomes",
+            "report",
+            "--from",
+            "2026-03-27",
+            "--to",
+            "2026-03-29",
+            "--zone",
+            "Europe/Berlin",
+        ]
+        .iter()
+        .chain(words)
+        .map(|word| (*word).to_owned())
+        .collect();
+        all.extend([
+            "--url".to_owned(),
+            bridge.admin_url(),
+            "--token-file".to_owned(),
+            token.display().to_string(),
+        ]);
+        let told = run(all);
+        assert_eq!(told.code, 0, "{told:?}");
+        told.stdout
+    };
+    let table = ask(&["--group", "Won=kind:closed", "--group", "All=", "--trend"]);
+    assert!(
+        table.starts_with("from") && table.contains("Won") && table.contains("150.50 USD"),
+        "{table}"
+    );
+    assert!(ask(&["--percent"]).contains("33.3 %"));
+    assert!(ask(&["--split", "agent"]).contains("anna"));
+    assert!(ask(&["--conversion"]).contains("0.0 %") || ask(&["--conversion"]).contains("33.3 %"));
+    assert!(ask(&["--funnel"]).contains("booked"));
+    assert!(ask(&["--delay"]).contains(" h"));
+    assert!(ask(&["--calls", "--kind", "closed"]).contains("Sold"));
+    let csv = bridge.home().join("out.csv");
+    let out = csv.display().to_string();
+    let words = [
+        "outcomes",
+        "export",
+        "--out",
+        &out,
+        "--url",
+        &bridge.admin_url(),
+        "--token-file",
+        &token.display().to_string(),
+    ];
+    assert_eq!(run(words).code, 0);
+    let text = std::fs::read_to_string(&csv).unwrap();
+    assert_eq!(text.lines().count(), 6, "{text}");
+    assert!(text.contains("Sold"));
+    bridge.stop().await;
+}
