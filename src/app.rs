@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +25,11 @@ use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, StoreApis};
 use crate::lookup::{LookupService, Subscriber};
 use crate::metrics;
 use crate::model::{Secret, SourceName};
-use crate::processing::Processor;
+use crate::processing::{CallBook, Processor, ToldCall};
 use crate::queue::local::{LocalOptions, LocalQueue, OpenReport};
 use crate::queue::{Queue, QueueError};
 use crate::setup::{Blueprint, Source};
-use crate::store::Store;
+use crate::store::{CallRecord, Store};
 
 /// How often mapping files are looked at for changes, and old events for pruning.
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
@@ -150,6 +151,10 @@ impl Bridge {
         )?);
         let processor = Processor::new(Arc::clone(&sources), Arc::clone(&routes), clock.clone())
             .with_lookups(queue.registry(), Arc::clone(&lookups));
+        let processor = match store.clone() {
+            Some(store) => processor.with_call_book(Arc::new(StoreBook(store))),
+            None => processor,
+        };
         let processing = tokio::spawn(processor.clone().run(Arc::clone(&queue), intake.clone()));
 
         let body = BodyLimits {
@@ -358,5 +363,23 @@ fn report_reload(source: &crate::setup::Source) {
                 .unwrap_or_default();
             tracing::warn!(target: "mapping.refused", source = %source.name, mistakes = mistakes.len(), %first, "the old rules go on holding");
         }
+    }
+}
+
+/// The outcome store as the place where calls are kept.
+struct StoreBook(Store);
+
+impl CallBook for StoreBook {
+    fn record(&self, calls: Vec<ToldCall>) -> BoxFuture<'_, Result<(), String>> {
+        let records = calls
+            .iter()
+            .filter_map(|told| CallRecord::from_fact(&told.platform, &told.fact))
+            .collect();
+        Box::pin(async move {
+            let recorded = self.0.record_calls(records).await;
+            recorded
+                .map(|_counts| ())
+                .map_err(|error| error.to_string())
+        })
     }
 }

@@ -122,7 +122,10 @@ impl ReleaseCorrection {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
         let body = json!({ "about": self.about.to_json() });
         let client = self.server.connect()?;
-        tell(output, &client.post("/admin/v1/outcomes/release", &body).await?);
+        tell(
+            output,
+            &client.post("/admin/v1/outcomes/release", &body).await?,
+        );
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod deliveries;
 mod demo;
 mod events;
 mod exit;
+mod import;
 mod init;
 mod init_command;
 mod map;

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::client::Server;
 use super::correct::{Correct, ReleaseCorrection};
 use super::exit::{Exit, Failure};
+use super::import::{Import, Wares};
 use super::terminal::Output;
 
 /// Calls with their current outcome.
@@ -27,6 +28,17 @@ pub(super) enum Outcomes {
     Export(export::Export),
     /// Counts, worth, rates and trends of many calls.
     Report(report::Report),
+    /// Bring outcomes in from a file: CSV with a heading (its name ends in .csv), or JSON lines.
+    ///
+    /// Columns: outcome and occurred_at (required); call_id, phone, email, booking_id, deal_id, contact_id (at least one of them);
+    /// agent_id, value, currency, label, notes, metadata.NAME. They reach every destination that wants them.
+    Import {
+        #[command(flatten)]
+        import: Import,
+        /// The source whose ids the file names, and whose routes its outcomes take.
+        #[arg(long)]
+        source: Option<String>,
+    },
     /// Set an outcome by hand. It holds until it is released, whatever is reported.
     Set(Correct),
     /// Release what was set by hand: what is reported holds again.
@@ -75,6 +87,11 @@ impl Outcomes {
             } => (server, filter, limit),
             Self::Export(export) => return export.run(output).await,
             Self::Report(report) => return report.run(output).await,
+            Self::Import { import, source } => {
+                let source = source.map(|source| ("source".to_owned(), source.into()));
+                let beside = source.into_iter().collect();
+                return import.with(&Wares::OUTCOMES, beside, output).await;
+            }
             Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
             Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
         };

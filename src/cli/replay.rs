@@ -69,7 +69,9 @@ impl Replay {
                 ));
             }
             (false, false) => {
-                return Err(Failure::Usage("give either ids or a filter, not both".into()));
+                return Err(Failure::Usage(
+                    "give either ids or a filter, not both".into(),
+                ));
             }
         };
         events.sort_unstable();
@@ -88,7 +90,11 @@ impl Replay {
         events: &[EventId],
         tally: &mut Tally,
     ) -> Result<(), Failure> {
-        let doing = if self.dry_run { "comparing" } else { "replaying" };
+        let doing = if self.dry_run {
+            "comparing"
+        } else {
+            "replaying"
+        };
         let bar = progress(doing, Some(events.len() as u64));
         let mut last = self.after;
         for step in events.chunks(self.step()) {
@@ -141,7 +147,10 @@ impl Replay {
     fn interrupted(&self, failure: Failure, tally: &Tally, last: Option<EventId>) -> Failure {
         let go_on = match last {
             Some(last) if self.ids.is_empty() => {
-                format!("; {} done, go on with the same command and --after {last}", tally.events)
+                format!(
+                    "; {} done, go on with the same command and --after {last}",
+                    tally.events
+                )
             }
             _ => String::new(),
         };
@@ -211,7 +220,11 @@ async fn behind(client: &Client) -> Result<bool, Failure> {
 /// One event's difference in a few lines.
 pub(super) fn told(difference: &Value) -> String {
     let turn = |turn: &Value| {
-        format!("{} → {}", Output::cell(&turn["before"]), Output::cell(&turn["after"]))
+        format!(
+            "{} → {}",
+            Output::cell(&turn["before"]),
+            Output::cell(&turn["after"])
+        )
     };
     let mut text = Output::cell(&difference["event"]);
     if !difference["disposition"].is_null() {
@@ -230,7 +243,9 @@ pub(super) fn told(difference: &Value) -> String {
             said(&target["after"]),
         ));
     }
-    text.lines().map(|line| format!("{}\n", plain(line))).collect()
+    text.lines()
+        .map(|line| format!("{}\n", plain(line)))
+        .collect()
 }
 
 /// What an event says to a target, in words.

@@ -19,9 +19,7 @@ use super::reader::{Log, Reader};
 use super::response::ResponseRule;
 use crate::diagnostic::Diagnostic;
 use crate::mapping::{Conditions, Scope, Template};
-use crate::model::{
-    DeliveryId, Mode, Outcome, Phone, Secret, Settings, VerdictKind, parse_amount,
-};
+use crate::model::{DeliveryId, Mode, Outcome, Phone, Secret, Settings, VerdictKind, parse_amount};
 use crate::queue::StoredOutcome;
 
 /// What addresses may be made of.

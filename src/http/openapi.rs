@@ -198,6 +198,12 @@ const ROUTES: &[Route] = &[
     ),
     (
         "post",
+        "/admin/v1/outcomes/import",
+        "Takes outcomes in, up to 10 000 at a time: {outcomes: [{outcome, occurred_at, call_id or phone …}], source}",
+        &[],
+    ),
+    (
+        "post",
         "/admin/v1/outcomes/release",
         "Releases corrections made by hand: {about: {subject}}",
         &[],

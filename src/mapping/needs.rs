@@ -99,7 +99,12 @@ impl Ruleset {
             let templates = set.chain(rule.gives.template());
             let paths = templates.flat_map(|template| template.paths().collect::<Vec<_>>());
             let condition = rule.condition.iter().flat_map(Condition::paths);
-            let read = rule.when.paths().chain(condition).chain(paths).filter_map(Path::lookup);
+            let read = rule
+                .when
+                .paths()
+                .chain(condition)
+                .chain(paths)
+                .filter_map(Path::lookup);
             names.extend(read.map(str::to_owned));
         }
         names
@@ -119,7 +124,10 @@ fn may_match(rule: &Rule, scope: &EventScope<'_>, unknown: &mut Unknown<'_>) -> 
             return true;
         }
         // Whoever derives tells what it read and what it could not use.
-        if !matches!(condition.hold_traced(scope, &mut Trace::default()), Ok(true)) {
+        if !matches!(
+            condition.hold_traced(scope, &mut Trace::default()),
+            Ok(true)
+        ) {
             return false;
         }
     }

@@ -180,6 +180,14 @@ fn within(name: &str, text: &str, most: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a fact may be in such a body.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn acceptable(fact: &Fact) -> Result<(), String> {
+    check(fact, false)
+}
+
 /// The limits that rules hold facts to.
 fn check(fact: &Fact, addressed: bool) -> Result<(), String> {
     match fact {

@@ -63,7 +63,11 @@ pub struct Difference {
 impl Difference {
     /// Compares what became of `event` with what would become of it. `None`: nothing changes.
     pub fn between(event: EventId, before: &Before, after: &Processed) -> Option<Self> {
-        let outcomes: Vec<&Outcome> = before.outcomes.iter().map(|stored| &stored.outcome).collect();
+        let outcomes: Vec<&Outcome> = before
+            .outcomes
+            .iter()
+            .map(|stored| &stored.outcome)
+            .collect();
         let targets = {
             let then = told(&outcomes, &reached(before.trace.as_ref()));
             let trace = serde_json::from_slice(&after.trace).ok();
@@ -72,13 +76,21 @@ impl Difference {
         let disposition = after
             .disposition
             .filter(|after| *after != before.disposition)
-            .map(|after| Turn { before: before.disposition, after });
+            .map(|after| Turn {
+                before: before.disposition,
+                after,
+            });
         let reason = (before.reason != after.reason).then(|| Turn {
             before: before.reason.clone(),
             after: after.reason.clone(),
         });
         let same = disposition.is_none() && reason.is_none() && targets.is_empty();
-        (!same).then_some(Self { event, disposition, reason, targets })
+        (!same).then_some(Self {
+            event,
+            disposition,
+            reason,
+            targets,
+        })
     }
 }
 
@@ -120,7 +132,9 @@ fn told(outcomes: &[&Outcome], reached: &[Reached]) -> Told {
         let Some(target) = &one.target else {
             continue;
         };
-        let outcome = one.outcome.and_then(|ordinal| outcomes.get(usize::from(ordinal)));
+        let outcome = one
+            .outcome
+            .and_then(|ordinal| outcomes.get(usize::from(ordinal)));
         let said = match outcome {
             Some(outcome) => content(outcome),
             None => json!({ "takes_back": one.kind }),
@@ -148,7 +162,11 @@ fn turned(mut before: Told, after: Told) -> Vec<TargetDifference> {
         .into_iter()
         .map(|(place, after)| (before.remove(&place).unwrap_or_default(), after, place))
         .collect();
-    all.extend(before.into_iter().map(|(place, before)| (before, Vec::new(), place)));
+    all.extend(
+        before
+            .into_iter()
+            .map(|(place, before)| (before, Vec::new(), place)),
+    );
     all.sort_by(|(.., one), (.., other)| one.cmp(other));
     all.into_iter()
         .filter(|(before, after, _)| before != after)
@@ -188,10 +206,16 @@ mod tests {
     }
 
     fn before(outcomes: Vec<Outcome>, routing: Value) -> Before {
-        let stored = outcomes.into_iter().zip(0..).map(|(outcome, ordinal)| StoredOutcome {
-            id: OutcomeId { event: EVENT, ordinal },
-            outcome,
-        });
+        let stored = outcomes
+            .into_iter()
+            .zip(0..)
+            .map(|(outcome, ordinal)| StoredOutcome {
+                id: OutcomeId {
+                    event: EVENT,
+                    ordinal,
+                },
+                outcome,
+            });
         Before {
             disposition: Disposition::Mapped,
             reason: "won".to_owned(),

@@ -15,6 +15,7 @@
 
 pub mod admin_event;
 mod attendance;
+mod call_book;
 mod correlation;
 mod difference;
 mod lookups;
@@ -45,12 +46,16 @@ use lookups::{Looking, LookupAnswers};
 use story::Story;
 
 pub use attendance::INFERRED;
+pub use call_book::{CallBook, ToldCall};
 pub use correlation::Asked;
 pub use difference::{Before, Difference, TargetDifference, Turn};
 pub use routing::{Origin, Routed, Routing, Withheld};
 
 /// Events taken from the queue at a time; their results share commits.
 const PAGE: usize = 512;
+
+/// The wait before calls that could not be kept are tried again.
+const CALLS_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs rules over stored events.
 #[derive(Clone)]
@@ -59,6 +64,7 @@ pub struct Processor {
     routes: Arc<Routes>,
     clock: Clock,
     answers: LookupAnswers,
+    call_book: Option<Arc<dyn CallBook>>,
 }
 
 /// An event's result, and what has to be asked once it is stored.
@@ -76,7 +82,15 @@ impl Processor {
             routes,
             clock,
             answers: LookupAnswers::Given(Arc::default()),
+            call_book: None,
         }
+    }
+
+    /// Keeps the calls that events tell of in `book`, too.
+    #[must_use]
+    pub fn with_call_book(mut self, book: Arc<dyn CallBook>) -> Self {
+        self.call_book = Some(book);
+        self
     }
 
     /// Takes look-ups' answers from the registry, and has asked what is missing.
@@ -222,13 +236,24 @@ impl Processor {
                 processor.count(event, &worked.1, started.elapsed());
                 Ok(worked)
             };
-            events
+            let worked = events
                 .iter()
                 .map(process)
-                .collect::<Result<Vec<_>, QueueError>>()
+                .collect::<Result<Vec<_>, QueueError>>()?;
+            let told = processor.told_calls(&events, &worked);
+            Ok::<_, QueueError>((worked, told))
         })
         .await
-        .map_err(|error| QueueError::Storage(error.to_string().into()))??;
+        .map_err(|error| QueueError::Storage(error.to_string().into()))?;
+        let (processed, told) = processed?;
+        if let (Some(book), false) = (&self.call_book, told.is_empty())
+            && let Err(error) = book.record(told).await
+        {
+            // The events stay marked and come again; nothing of them was settled.
+            tracing::error!(error, "processing.calls_not_kept");
+            tokio::time::sleep(CALLS_AGAIN).await;
+            return Ok(count);
+        }
         let mut rest = Vec::with_capacity(count);
         let mut results = Vec::with_capacity(count);
         for (id, processed, jobs) in processed {
@@ -248,6 +273,25 @@ impl Processor {
             }
         }
         Ok(count)
+    }
+
+    /// The calls among the facts of a page. What came by hand is not among them: whoever brought it has kept it.
+    fn told_calls(&self, events: &[StoredEvent], page: &[Worked]) -> Vec<ToldCall> {
+        let mut told = Vec::new();
+        for (event, (_, processed, _)) in events.iter().zip(page) {
+            let Some(source) = self.sources.get(&event.source) else {
+                continue;
+            };
+            for fact in &processed.facts {
+                if let Fact::Call(fact) = fact {
+                    told.push(ToldCall {
+                        platform: source.connector.name.to_string(),
+                        fact: fact.clone(),
+                    });
+                }
+            }
+        }
+        told
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::error::StoreError;
 use super::figure::{self, Plain, Series};
 use super::standing::{Session, read_object};
-use crate::model::{CallFact, Phone};
+use crate::model::{CallChange, CallFact, Phone, Subject};
 
 /// What is known of one call. Fields that are not there leave what was known before.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -79,9 +79,9 @@ impl CallRecord {
         };
         let seconds = number("duration").or_else(|| number("duration_seconds"));
         let (started, ended) = match fact.change {
-            crate::model::CallChange::Started => (Some(fact.occurred_at), None),
-            crate::model::CallChange::Ended => (None, Some(fact.occurred_at)),
-            crate::model::CallChange::Analyzed => (None, None),
+            CallChange::Started => (Some(fact.occurred_at), None),
+            CallChange::Ended => (None, Some(fact.occurred_at)),
+            CallChange::Analyzed => (None, None),
         };
         Some(Self {
             platform: Some(platform.to_owned()),
@@ -90,8 +90,8 @@ impl CallRecord {
             phone: fact.subject.phone.clone(),
             email: fact.subject.email.clone(),
             direction: text("direction"),
-            started_at: moment("started_at").or(started),
-            ended_at: moment("ended_at").or(ended),
+            started_at: fact.start.or(moment("started_at")).or(started),
+            ended_at: fact.end.or(moment("ended_at")).or(ended),
             duration_ms: number("duration_ms")
                 .or(seconds.map(|s| s * 1e3))
                 .filter(|ms| (0.0..1e12).contains(ms))
@@ -107,6 +107,44 @@ impl CallRecord {
                 .collect(),
             as_of: Some(fact.occurred_at),
         })
+    }
+
+    /// What the record tells the registry of calls: whom it was with, and when. `now` is of when it is, where it does
+    /// not say.
+    pub fn to_fact(&self, now: Timestamp) -> CallFact {
+        let started = self
+            .started_at
+            .map(|at| ("started_at".to_owned(), at.to_string().into()));
+        let direction = self
+            .direction
+            .clone()
+            .map(|word| ("direction".to_owned(), word.into()));
+        CallFact {
+            change: match self.ended_at {
+                Some(_) => CallChange::Ended,
+                None => CallChange::Started,
+            },
+            subject: Subject {
+                call_id: Some(self.call_id.clone()),
+                phone: self.phone.clone(),
+                email: self
+                    .email
+                    .as_ref()
+                    .filter(|email| email.contains('@'))
+                    .map(|email| email.to_lowercase()),
+                agent_id: self.agent_id.clone(),
+                ..Subject::default()
+            },
+            occurred_at: self
+                .as_of
+                .or(self.ended_at)
+                .or(self.started_at)
+                .unwrap_or(now),
+            start: self.started_at,
+            end: self.ended_at,
+            metadata: started.into_iter().chain(direction).collect(),
+            rule: "calls".to_owned(),
+        }
     }
 
     /// Of when the record is: what it says, else when the call was over, else now.

@@ -14,7 +14,8 @@ async fn a_correction_holds_against_what_is_reported_until_it_is_released() {
         .await;
     assert_eq!(destination.request().await.body["outcome"], "closed");
 
-    let about = json!({ "subject": { "call_id": "call-1" }, "source": "team", "by": "a supervisor" });
+    let about =
+        json!({ "subject": { "call_id": "call-1" }, "source": "team", "by": "a supervisor" });
     let correction = json!({ "outcome": "lost", "notes": "a test booking", "about": about });
     let reply = bridge.tell("/outcomes", &correction).await;
     assert_eq!(reply.status, 202, "{reply:?}");
@@ -48,13 +49,53 @@ async fn a_correction_about_nobody_or_with_a_mistake_is_refused() {
     let bridge = Setup::new().start().await;
     for (body, word) in [
         (json!({ "outcome": "lost", "about": {} }), "whom"),
-        (json!({ "outcome": "gone", "about": { "subject": { "call_id": "1" } } }), "gone"),
-        (json!({ "outcome": "lost", "colour": 1, "about": { "subject": { "call_id": "1" } } }), "colour"),
-        (json!({ "outcome": "lost", "about": { "subject": { "call_id": "x".repeat(2000) } } }), "call_id"),
+        (
+            json!({ "outcome": "gone", "about": { "subject": { "call_id": "1" } } }),
+            "gone",
+        ),
+        (
+            json!({ "outcome": "lost", "colour": 1, "about": { "subject": { "call_id": "1" } } }),
+            "colour",
+        ),
+        (
+            json!({ "outcome": "lost", "about": { "subject": { "call_id": "x".repeat(2000) } } }),
+            "call_id",
+        ),
     ] {
         let reply = bridge.tell("/outcomes", &body).await;
         assert_eq!(reply.status, 400, "{body}: {reply:?}");
         let detail = reply.json()["detail"].to_string();
         assert!(detail.contains(word), "{word} in {detail}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_outcomes_reach_the_destinations_and_bad_rows_are_told() {
+    let destination = FakeDestination::start().await;
+    destination.otherwise(Answer::ok());
+    let bridge = Setup::new().webhook("crm", &destination, "").start().await;
+    let at = minutes_ago(5);
+    let body = json!({ "outcomes": [
+        { "outcome": "closed", "occurred_at": at, "call_id": "call-1", "value": "12.50", "currency": "EUR" },
+        { "outcome": "won", "occurred_at": at, "call_id": "call-2" },
+        { "outcome": "lost", "occurred_at": at, "call_id": "call-3", "metadata.reason": "price" },
+    ]});
+    let reply = bridge.tell("/outcomes/import", &body).await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let answer = reply.json();
+    assert_eq!(answer["accepted"], 2);
+    assert_eq!(answer["rejected"][0]["index"], 1);
+    let mut told = vec![
+        destination.request().await.body["outcome"].clone(),
+        destination.request().await.body["outcome"].clone(),
+    ];
+    told.sort_by_key(ToString::to_string);
+    assert_eq!(told, [json!("closed"), json!("lost")]);
+    // The same again is the same event, and nothing is sent twice.
+    assert_eq!(
+        bridge.tell("/outcomes/import", &body).await.json()["events"],
+        answer["events"]
+    );
+    bridge.idle().await;
+    destination.finish().await;
 }

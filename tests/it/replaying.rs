@@ -44,14 +44,23 @@ async fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let dry = json!({ "filter": "source=team", "dry_run": true });
     assert_eq!(compared(&bridge, &dry).await["changed"], 0);
 
-    write(&bridge.config_dir().join("mappings/team.toml"), rules("signed"));
+    write(
+        &bridge.config_dir().join("mappings/team.toml"),
+        rules("signed"),
+    );
     let answer = compared(&bridge, &dry).await;
-    assert_eq!((&answer["events"], &answer["changed"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&answer["events"], &answer["changed"]),
+        (&json!(2), &json!(2))
+    );
     let [lost, gained] = &answer["differences"].as_array().unwrap()[..] else {
         panic!("two differences: {answer}");
     };
     assert_eq!(lost["event"], won["event"]["id"]);
-    assert_eq!(lost["disposition"], json!({ "before": "mapped", "after": "ignored" }));
+    assert_eq!(
+        lost["disposition"],
+        json!({ "before": "mapped", "after": "ignored" })
+    );
     assert_eq!(lost["targets"][0]["target"], "call/call-1");
     assert_eq!(lost["targets"][0]["before"][0]["kind"], "closed");
     assert_eq!(lost["targets"][0]["after"], json!([]));
@@ -76,7 +85,9 @@ async fn a_replay_of_many_sends_only_what_changed() {
         .await;
     for n in 0..20 {
         let stage = if n == 7 { "signed" } else { "won" };
-        bridge.hear("team", &staged(&format!("call-{n}"), stage)).await;
+        bridge
+            .hear("team", &staged(&format!("call-{n}"), stage))
+            .await;
         if n != 7 {
             destination.request().await;
         }
@@ -84,7 +95,10 @@ async fn a_replay_of_many_sends_only_what_changed() {
     let both = rules("won").replace("is = \"won\"", "one_of = [\"won\", \"signed\"]");
     write(&bridge.config_dir().join("mappings/team.toml"), both);
     let all = json!({ "filter": "source=team" });
-    assert_eq!(bridge.tell("/events/replay", &all).await.json()["replayed"], 20);
+    assert_eq!(
+        bridge.tell("/events/replay", &all).await.json()["replayed"],
+        20
+    );
     assert_eq!(destination.request().await.body["call_id"], "call-7");
     bridge.idle().await;
     destination.finish().await;

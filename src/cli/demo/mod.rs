@@ -81,7 +81,11 @@ impl Demo {
             let mut row = play(&step, &sources, &bridge).await?;
             settle(&bridge, begun).await?;
             if let (Some(event), Some(expected)) = (row.event, step.first) {
-                let (summary, _trace) = bridge.queue.event_detail(event).await.map_err(Failure::of)?;
+                let (summary, _trace) = bridge
+                    .queue
+                    .event_detail(event)
+                    .await
+                    .map_err(Failure::of)?;
                 row.first = Some((summary.disposition, expected));
             }
             rows.push(row);
@@ -163,7 +167,8 @@ async fn remap(config: &Path, bridge: &Bridge) -> Result<Value, Failure> {
     std::fs::write(config.join("mappings/team.toml"), story::REMAPPED).map_err(Failure::of)?;
     let base = Url::parse(&format!("http://{}", bridge.office)).map_err(Failure::of)?;
     let client = Client::to(base, bridge.token.clone())?;
-    let replay = |dry_run: bool| json!({ "filter": "source=team&disposition=ignored", "dry_run": dry_run });
+    let replay =
+        |dry_run: bool| json!({ "filter": "source=team&disposition=ignored", "dry_run": dry_run });
     let compared = client
         .post("/admin/v1/events/replay", &replay(true))
         .await?;

@@ -8,6 +8,8 @@ use super::query::Query;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
+use crate::model::Fact;
+use crate::processing::admin_event::{AdminBody, MAX_FACTS, acceptable};
 use crate::store::{CallFilter, CallRecord};
 
 /// The largest body, and the most calls in it.
@@ -59,7 +61,8 @@ pub(super) async fn add(
     payload: web::Payload,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    let store = store(&office)?;
+    // Nothing is read for a store that is not there.
+    store(&office)?;
     let too_large = |_| ApiError::new(Code::TooLarge, format!("the body is over {LARGEST} bytes"));
     let body = payload
         .to_bytes_limited(LARGEST)
@@ -73,7 +76,7 @@ pub(super) async fn add(
         Value::Object(mut one) => match one.remove("calls") {
             Some(Value::Array(calls)) if one.is_empty() => calls,
             Some(_) => return Err(bad("`calls` must be the only field, and a list")),
-            None => return add_one(store, &one).await,
+            None => return add_one(&office, &one).await,
         },
         _ => return Err(bad("send a call, a list of calls, or {\"calls\": […]}")),
     };
@@ -90,20 +93,35 @@ pub(super) async fn add(
             None => rejected.push(json!({ "index": index, "reason": "a call is a JSON object" })),
         }
     }
-    let recorded = store.record_calls(calls).await.map_err(failed)?;
-    Ok(HttpResponse::Ok().json(json!({
-        "created": recorded.created, "updated": recorded.updated, "unchanged": recorded.unchanged, "rejected": rejected,
-    })))
+    record(&office, calls, &rejected).await
 }
 
-async fn add_one(
-    store: &crate::store::Store,
-    call: &Map<String, Value>,
-) -> Result<HttpResponse, ApiError> {
+async fn add_one(office: &Office, call: &Map<String, Value>) -> Result<HttpResponse, ApiError> {
     let call = CallRecord::read(call).map_err(|mistake| bad(mistake.to_string()))?;
-    let recorded = store.record_calls(vec![call]).await.map_err(failed)?;
+    record(office, vec![call], &[]).await
+}
+
+/// Keeps calls in the store, and tells the registry of them, so that outcomes find them.
+async fn record(
+    office: &Office,
+    calls: Vec<CallRecord>,
+    rejected: &[Value],
+) -> Result<HttpResponse, ApiError> {
+    // Ids and addresses that no event could name find nothing: those calls are in the store alone.
+    let facts: Vec<Fact> = calls
+        .iter()
+        .map(|call| Fact::Call(call.to_fact(office.clock.now())))
+        .filter(|fact| acceptable(fact).is_ok())
+        .collect();
+    let recorded = store(office)?.record_calls(calls).await.map_err(failed)?;
+    for some in facts.chunks(MAX_FACTS) {
+        let event = AdminBody::new("calls", some.to_vec())
+            .into_event(office.clock.now())
+            .map_err(|mistake| bad(mistake.to_string()))?;
+        office.queue.commit_event(event).await?;
+    }
     Ok(HttpResponse::Ok().json(json!({
-        "created": recorded.created, "updated": recorded.updated, "unchanged": recorded.unchanged, "rejected": [],
+        "created": recorded.created, "updated": recorded.updated, "unchanged": recorded.unchanged, "rejected": rejected,
     })))
 }
 

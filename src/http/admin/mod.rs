@@ -7,6 +7,7 @@ mod corrections;
 mod deliveries;
 mod destinations;
 mod events;
+mod import;
 mod mappings;
 mod outcomes;
 mod query;
@@ -37,6 +38,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             .route("/dead-letters/discard", post().to(deliveries::discard))
             .route("/outcomes", get().to(outcomes::list))
             .route("/outcomes", post().to(corrections::correct))
+            .route("/outcomes/import", post().to(import::add))
             .route("/outcomes/release", post().to(corrections::release))
             .route("/outcomes/{call}/log", get().to(outcomes::log))
             .route("/calls", get().to(calls::list))
@@ -90,6 +92,7 @@ pub(super) fn read_any(bytes: &[u8]) {
     let _wrong = events::filter(&mut query).and_then(|_| query.finish());
     let _unfit = (
         serde_json::from_slice::<events::Replay>(bytes).is_ok(),
-        serde_json::from_slice::<EventDocument>(bytes).is_ok_and(|document| document.into_body().is_ok()),
+        serde_json::from_slice::<EventDocument>(bytes)
+            .is_ok_and(|document| document.into_body().is_ok()),
     );
 }

@@ -126,7 +126,10 @@ pub(crate) fn read_any(bytes: &[u8]) {
         blob::request(bytes.to_vec()).is_ok(),
         stage::spilled(bytes).is_ok(),
     );
-    let position = journal::Position { segment: 1, offset: 16 };
+    let position = journal::Position {
+        segment: 1,
+        offset: 16,
+    };
     let record = journal::record::parse(bytes, position).map_or(bytes, |(payload, _)| payload);
     for frame in journal::record::frames(record) {
         let _damaged = frame.is_err();

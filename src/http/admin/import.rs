@@ -1,0 +1,237 @@
+//! Outcomes from elsewhere, many at a time: from a file, or from a tool of the team's own.
+//!
+//! They go the way of every outcome: stored as events, correlated, routed, delivered, explained.
+
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::diagnostic::did_you_mean;
+use crate::http::auth::Admin;
+use crate::http::error::{ApiError, Code};
+use crate::http::state::Office;
+use crate::model::{
+    Basis, EventId, Fact, Money, Outcome, OutcomeKind, SourceName, Subject, currency, parse_amount,
+    parse_phone, parse_time,
+};
+use crate::processing::admin_event::{AdminBody, MAX_FACTS};
+use crate::queue::Acceptance;
+
+/// The most outcomes of one request.
+const MOST: usize = 10_000;
+/// The rule that imported outcomes name.
+const RULE: &str = "imported";
+/// What a row may say, beside `metadata.NAME`.
+const FIELDS: [&str; 13] = [
+    "outcome",
+    "occurred_at",
+    "call_id",
+    "phone",
+    "email",
+    "booking_id",
+    "deal_id",
+    "contact_id",
+    "agent_id",
+    "value",
+    "currency",
+    "label",
+    "notes",
+];
+
+/// Outcomes, each an object of plain fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Import {
+    outcomes: Vec<Map<String, Value>>,
+    /// The source whose ids they name, and whose routes they take.
+    #[serde(default)]
+    source: Option<SourceName>,
+    /// Who brings them.
+    #[serde(default)]
+    by: Option<String>,
+}
+
+/// Stores the good ones as events, and says what is wrong with the others.
+pub(super) async fn add(
+    _: Admin,
+    import: web::Json<Import>,
+    office: web::Data<Office>,
+) -> Result<HttpResponse, ApiError> {
+    let Import {
+        outcomes,
+        source,
+        by,
+    } = import.into_inner();
+    if outcomes.len() > MOST {
+        return Err(bad(format!("at most {MOST} outcomes at a time")));
+    }
+    let (mut facts, mut rejected) = (Vec::new(), Vec::new());
+    for (index, row) in outcomes.iter().enumerate() {
+        match read(row) {
+            Ok(outcome) => facts.push(Fact::Outcome(outcome)),
+            Err(reason) => rejected.push(json!({ "index": index, "reason": reason })),
+        }
+    }
+    let by = by.unwrap_or_else(|| "outcomes import".to_owned());
+    let mut events = Vec::new();
+    for some in facts.chunks(MAX_FACTS) {
+        let mut body = AdminBody::new(by.clone(), some.to_vec());
+        if let Some(source) = &source {
+            body = body.on_behalf_of(source.clone());
+        }
+        let event = body
+            .into_event(office.clock.now())
+            .map_err(|mistake| bad(mistake.to_string()))?;
+        let (Acceptance::Accepted(id) | Acceptance::Duplicate(id)) =
+            office.queue.commit_event(event).await?;
+        events.push(id);
+    }
+    Ok(HttpResponse::Accepted().json(json!({
+        "accepted": facts.len(), "events": events, "rejected": rejected,
+    })))
+}
+
+/// One outcome of a row.
+///
+/// # Errors
+/// What is wrong with it, in words.
+fn read(row: &Map<String, Value>) -> Result<Outcome, String> {
+    let mut metadata = Map::new();
+    for (name, value) in row {
+        match name.strip_prefix("metadata.") {
+            Some(name) => {
+                metadata.insert(name.to_owned(), value.clone());
+            }
+            None if FIELDS.contains(&name.as_str()) => {}
+            None => {
+                let hint = did_you_mean(name, FIELDS)
+                    .map(|near| format!("; did you mean `{near}`?"))
+                    .unwrap_or_default();
+                return Err(format!("there is no field `{name}`{hint}"));
+            }
+        }
+    }
+    let text = |name: &str| match row.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(format!("`{name}` is not a text")),
+    };
+    let needed = |name: &str| text(name)?.ok_or_else(|| format!("`{name}` is missing"));
+    let kind = needed("outcome")?;
+    let kind: OutcomeKind = kind.parse().map_err(|()| {
+        format!("`{kind}` is no outcome (known: shown, no_show, closed, lost, follow_up)")
+    })?;
+    let occurred_at: Timestamp =
+        parse_time(&needed("occurred_at")?).map_err(|error| error.to_string())?;
+    let phone = text("phone")?
+        .map(|phone| parse_phone(&phone, None).map_err(|error| error.to_string()))
+        .transpose()?;
+    let subject = Subject {
+        call_id: text("call_id")?,
+        phone,
+        email: text("email")?.map(|email| email.to_lowercase()),
+        booking_id: text("booking_id")?,
+        deal_id: text("deal_id")?,
+        contact_id: text("contact_id")?,
+        agent_id: text("agent_id")?,
+    };
+    if !subject.is_known() {
+        return Err("it does not say whom it is about: give call_id, phone, email, booking_id, deal_id or contact_id".to_owned());
+    }
+    Ok(Outcome {
+        kind,
+        label: text("label")?,
+        value: worth(text("value")?, text("currency")?)?,
+        notes: text("notes")?,
+        metadata,
+        subject,
+        occurred_at,
+        basis: Basis::Reported,
+        // Both are put right when the event is processed.
+        source: SourceName::new(SourceName::ADMIN).expect("`admin` is a name"),
+        event: EventId(0),
+        rule: RULE.to_owned(),
+    })
+}
+
+fn worth(value: Option<String>, code: Option<String>) -> Result<Option<Money>, String> {
+    match (value, code) {
+        (None, _) => Ok(None),
+        (Some(_), None) => Err("`value` needs its `currency`".to_owned()),
+        (Some(value), Some(code)) => Ok(Some(Money {
+            amount: parse_amount(&value).map_err(|error| error.to_string())?,
+            currency: currency(&code).map_err(|error| error.to_string())?,
+        })),
+    }
+}
+
+fn bad(detail: impl Into<String>) -> ApiError {
+    ApiError::new(Code::BadRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(value: &Value) -> Result<Outcome, String> {
+        read(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_row_of_texts_as_a_spreadsheet_gives_them_is_an_outcome() {
+        let outcome = row(&json!({
+            "outcome": "closed", "occurred_at": "2026-05-06T16:10:00Z", "phone": "+1 415 555 7777", "email": "",
+            "value": "1,234.50", "currency": "usd", "metadata.campaign": "spring",
+        }))
+        .unwrap();
+        assert_eq!(outcome.kind, OutcomeKind::Closed);
+        assert_eq!(outcome.value.unwrap().to_string(), "1234.50 USD");
+        assert_eq!(outcome.subject.phone.unwrap().to_string(), "+14155557777");
+        assert_eq!(outcome.subject.email, None);
+        assert_eq!(outcome.metadata["campaign"], "spring");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_said() {
+        let at = "2026-05-06T16:10:00Z";
+        for (value, word) in [
+            (
+                json!({ "occurred_at": at, "call_id": "1" }),
+                "`outcome` is missing",
+            ),
+            (
+                json!({ "outcome": "won", "occurred_at": at, "call_id": "1" }),
+                "`won` is no outcome",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": "soon", "call_id": "1" }),
+                "soon",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at }),
+                "whom it is about",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "phone": "12" }),
+                "phone",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "value": "5" }),
+                "currency",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "vaule": "5" }),
+                "did you mean `value`?",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": { "a": 1 } }),
+                "not a text",
+            ),
+        ] {
+            let reason = row(&value).unwrap_err();
+            assert!(reason.contains(word), "{word} in {reason}");
+        }
+    }
+}
