@@ -3,6 +3,7 @@
 //! One wide line per event and per attempt, with identifiers and durations. Bodies, headers and
 //! secrets are never logged; phone numbers and e-mail addresses only masked ([`mask_text`]).
 
+mod lines;
 mod mask;
 
 use std::fmt;
@@ -91,9 +92,7 @@ pub fn init(format: Format, filter: &Filter) -> Result<(), TryInitError> {
     let registry = tracing_subscriber::registry().with(EnvFilter::new(&filter.0));
     if json {
         let layer = tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
+            .event_format(lines::Lines::default())
             .with_writer(io::stderr);
         registry.with(layer).try_init()
     } else {
