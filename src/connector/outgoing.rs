@@ -1,5 +1,7 @@
 //! A request as a template: method, URL, headers, JSON body, signature.
 
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -23,6 +25,8 @@ pub(super) struct RequestTemplate {
     method: String,
     /// The first whose parts are all known is used.
     urls: Vec<UrlTemplate>,
+    /// The last URL that was made: most destinations have but one.
+    last_url: Mutex<Option<(String, url::Url)>>,
     headers: Vec<(String, Template)>,
     body: Option<BodyTemplate>,
     /// The key for Standard Webhooks signatures.
@@ -63,6 +67,7 @@ impl RequestTemplate {
         Some(Self {
             method: method?.value.to_ascii_uppercase(),
             urls: urls?,
+            last_url: Mutex::default(),
             headers: headers?,
             body: body?,
             signing_key: signing_key?,
@@ -103,15 +108,22 @@ impl RequestTemplate {
         let mut missing = Vec::new();
         for template in &self.urls {
             match template.render(scope, target) {
-                Ok(text) => {
-                    return text
-                        .parse()
-                        .map_err(|e: url::ParseError| RenderError::Url(e.to_string()));
-                }
+                Ok(text) => return self.parsed(text),
                 Err(lacking) => missing.extend(lacking),
             }
         }
         Err(RenderError::Missing(missing.join(" and ")))
+    }
+
+    fn parsed(&self, text: String) -> Result<url::Url, RenderError> {
+        let mut last = self.last_url.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, url)) = last.as_ref().filter(|(known, _)| *known == text) {
+            return Ok(url.clone());
+        }
+        let parsed = text.parse::<url::Url>();
+        let url = parsed.map_err(|error| RenderError::Url(error.to_string()))?;
+        *last = Some((text, url.clone()));
+        Ok(url)
     }
 }
 

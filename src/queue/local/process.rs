@@ -98,8 +98,11 @@ impl Prepared {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|error| QueueError::State(format!("cannot be stored as JSON: {error}")))
+    // Notes make most of them longer than a serializer thinks at first.
+    let mut json = Vec::with_capacity(2048);
+    serde_json::to_writer(&mut json, value)
+        .map_err(|error| QueueError::State(format!("cannot be stored as JSON: {error}")))?;
+    Ok(json)
 }
 
 fn prepare_outcome(
