@@ -14,9 +14,10 @@
 //! # A commit
 //!
 //! The [`committer`] takes what queued up during the previous sync, carries each request out on a
-//! [`stage`], writes one record with all changes, syncs the segment once, applies the changes to sled
-//! and answers. The changes are physical (this key gets this value), so that applying them again after
-//! a crash is harmless. Half a second later the [`keeper`] syncs sled and notes how far it is.
+//! [`stage`], writes one record with all changes, syncs the segment once, makes the changes visible in
+//! memory (the [`overlay`]) and answers. The changes are physical (this key gets this value), so that
+//! applying them again after a crash is harmless. Every half second the [`keeper`] writes to sled what has
+//! changed, each row once however often it did, syncs sled and notes how far it is.
 //!
 //! # Opening
 //!
