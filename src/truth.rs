@@ -150,6 +150,49 @@ pub fn reason(winner: &Revision, loser: &Revision, precedence: Precedence) -> &'
     }
 }
 
+/// What an event changes at a target: the truth of `entries` without it, the truth with it, and the rule that
+/// decides between the two, in words.
+pub fn influence(
+    entries: &[Entry],
+    event: EventId,
+    precedence: Precedence,
+) -> (Option<Revision>, Option<Revision>, &'static str) {
+    let others: Vec<Entry> = entries
+        .iter()
+        .filter(|entry| entry.event() != event)
+        .cloned()
+        .collect();
+    let without = current(&others, precedence).cloned();
+    let with = current(entries, precedence).cloned();
+    let why = match (&without, &with) {
+        (None, None) => "nothing holds",
+        (None, Some(_)) => "nothing else is known",
+        (Some(without), with) if is_withdrawn(entries, without) => match with {
+            Some(_) => "the other was taken back, this is the next best",
+            None => "it was taken back, and nothing else is known",
+        },
+        (Some(_), None) => "nothing holds any more",
+        (Some(without), Some(with)) if without.outcome != with.outcome => {
+            reason(with, without, precedence)
+        }
+        (Some(without), Some(_)) => entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Outcome(revision) if revision.outcome.event == event => Some(revision),
+                _ => None,
+            })
+            .max_by_key(|revision| rank(revision, precedence))
+            .map_or("it says nothing that holds", |own| {
+                if is_withdrawn(entries, own) {
+                    "what it says was taken back"
+                } else {
+                    reason(without, own, precedence)
+                }
+            }),
+    };
+    (without, with, why)
+}
+
 /// Forgets entries until at most `cap` are left, never changing the current truth.
 ///
 /// What goes first can matter least, whatever comes later: withdrawals that a wider one includes; then
@@ -364,6 +407,37 @@ mod tests {
         assert_eq!(entries.len(), 8);
         entries.push(taken_back(50, Withdrawn::Manual, 50, 0));
         assert_eq!(truth(&entries, Precedence::FinalFirst), Some(2));
+    }
+
+    #[test]
+    fn an_events_influence_is_the_truth_with_it_and_without_it_and_why() {
+        let shown = Entry::Outcome(revision(1, OutcomeKind::Shown, 10));
+        let closed = Entry::Outcome(revision(2, OutcomeKind::Closed, 5));
+        let reopened = withdrawal(3, OutcomeKind::Closed, 20, 0);
+        let (first, second, third) = (shown.event(), closed.event(), reopened.event());
+        let told = |entries: &[Entry], event| {
+            let (without, with, why) = influence(entries, event, Precedence::FinalFirst);
+            let event_of = |held: Option<Revision>| held.map(|revision| revision.outcome.event);
+            (event_of(without), event_of(with), why)
+        };
+        let both = [shown.clone(), closed.clone()];
+        let outranks = "a final outcome outranks an open one";
+        assert_eq!(told(&both, second), (Some(first), Some(second), outranks));
+        assert_eq!(told(&both, first), (Some(second), Some(second), outranks));
+        assert_eq!(
+            told(&both[..1], first),
+            (None, Some(first), "nothing else is known")
+        );
+        let all = [shown, closed, reopened];
+        assert_eq!(
+            told(&all, third),
+            (
+                Some(second),
+                Some(first),
+                "the other was taken back, this is the next best"
+            )
+        );
+        assert_eq!(told(&all, second).2, "what it says was taken back");
     }
 
     fn entry() -> impl Strategy<Value = Entry> {

@@ -25,6 +25,7 @@ pub(super) fn tell(story: &Value) -> String {
     outcomes(&mut text, story);
     routing(&mut text, &story["trace"]["routing"]);
     withheld(&mut text, &story["trace"]["withheld"]);
+    truth(&mut text, &story["truth"]);
     deliveries(&mut text, story, true);
     text
 }
@@ -210,6 +211,25 @@ fn withheld(text: &mut String, withheld: &Value) {
             word(&one["kind"]),
             word(&one["destination"]),
             word(&one["why"]),
+        );
+    }
+}
+
+/// What the event changes at each target: the truth without it, the truth with it, and why.
+fn truth(text: &mut String, standings: &Value) {
+    let held = |held: &Value| match held["kind"].as_str() {
+        Some(kind) => format!("{kind} ({})", word(&held["outcome"])),
+        None => "nothing".to_owned(),
+    };
+    for standing in items(standings) {
+        say!(
+            text,
+            "truth       `{}` {}: without this event {}, with it {}: {}",
+            word(&standing["destination"]),
+            word(&standing["target"]),
+            held(&standing["without"]),
+            held(&standing["with"]),
+            word(&standing["why"]),
         );
     }
 }

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::{
-    DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Mode, Outcome,
+    Basis, DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Mode, Outcome,
     OutcomeId, OutcomeKind, Precedence, SourceName, VerdictKind,
 };
 
@@ -234,6 +234,34 @@ pub struct DeliveryView {
     pub due_at: Option<Timestamp>,
     /// When it reached its state.
     pub changed_at: Timestamp,
+}
+
+/// A revision as it is shown beside others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Held {
+    /// The outcome.
+    pub outcome: OutcomeId,
+    /// What it says.
+    pub kind: OutcomeKind,
+    /// When it occurred.
+    pub occurred_at: Timestamp,
+    /// How it is known.
+    pub basis: Basis,
+}
+
+/// What an event changes at the truth of a lane.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Standing {
+    /// The destination.
+    pub destination: DestinationName,
+    /// The address there.
+    pub target: String,
+    /// What would be the truth if the event had not been.
+    pub without: Option<Held>,
+    /// What is the truth.
+    pub with: Option<Held>,
+    /// The rule of precedence that decides, in words.
+    pub why: &'static str,
 }
 
 /// One try at a delivery.
@@ -444,6 +472,9 @@ pub trait Queue: Send + Sync + 'static {
 
     /// The outcomes of one event.
     fn outcomes_of(&self, event: EventId) -> BoxFuture<'_, Result<Vec<StoredOutcome>>>;
+
+    /// What one event changes at the truth of each lane that it touches, as things stand now.
+    fn standings_of(&self, event: EventId) -> BoxFuture<'_, Result<Vec<Standing>>>;
 
     /// The queue's numbers.
     fn stats(&self) -> QueueStats;

@@ -269,6 +269,9 @@ impl Queue for FakeQueue {
     fn outcomes_of(&self, _: EventId) -> BoxFuture<'_, Result<Vec<StoredOutcome>>> {
         unused()
     }
+    fn standings_of(&self, _: EventId) -> BoxFuture<'_, Result<Vec<crate::queue::Standing>>> {
+        unused()
+    }
     fn stats(&self) -> QueueStats {
         QueueStats::default()
     }

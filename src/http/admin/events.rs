@@ -61,10 +61,12 @@ pub(super) async fn show(
         delivery["history"] = json!(attempts);
         deliveries.push(delivery);
     }
+    let standings = office.queue.standings_of(id).await?;
     Ok(HttpResponse::Ok().json(json!({
         "event": summary,
         "trace": trace,
         "outcomes": outcomes,
+        "truth": standings,
         "deliveries": deliveries,
     })))
 }

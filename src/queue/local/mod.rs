@@ -97,7 +97,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::{
     Acceptance, Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, NewEvent,
     Operation, Page, PageRequest, Processed, Queue, QueueError, QueueStats, Record, Registry,
-    Result, Settlement, StoredEvent, StoredOutcome,
+    Result, Settlement, Standing, StoredEvent, StoredOutcome,
 };
 use crate::model::{DeliveryId, DestinationName, Disposition, EventId};
 
@@ -556,6 +556,10 @@ impl Queue for LocalQueue {
 
     fn outcomes_of(&self, event: EventId) -> BoxFuture<'_, Result<Vec<StoredOutcome>>> {
         self.read(move |reader| reader.outcomes_of(event))
+    }
+
+    fn standings_of(&self, event: EventId) -> BoxFuture<'_, Result<Vec<Standing>>> {
+        self.read(move |reader| reader.standings_of(event))
     }
 
     fn stats(&self) -> QueueStats {

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::model::{
-    DeliveryId, DeliveryState, DestinationName, EventId, Outcome, OutcomeId, SourceName,
+    DeliveryId, DeliveryState, DestinationName, EventId, Mode, Outcome, OutcomeId, SourceName,
 };
 use crate::queue::registry::Seen;
 use crate::queue::{
-    Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Mark, Page,
-    PageRequest, QueueError, Result, StoredEvent, StoredOutcome,
+    Attempt, Claim, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Held, Mark, Page,
+    PageRequest, QueueError, Result, Standing, StoredEvent, StoredOutcome,
 };
+use crate::truth::{self, Revision};
 
 use super::blob;
 use super::index::Index;
@@ -56,6 +57,15 @@ pub(super) struct Waiting {
 
 fn unreadable(what: &'static str) -> impl FnOnce(serde_json::Error) -> QueueError {
     move |error| QueueError::Storage(format!("unreadable {what}: {error}").into())
+}
+
+fn held(revision: &Revision) -> Held {
+    Held {
+        outcome: revision.outcome,
+        kind: revision.kind,
+        occurred_at: revision.occurred_at,
+        basis: revision.basis,
+    }
 }
 
 impl Reader {
@@ -131,6 +141,28 @@ impl Reader {
         with_ids
             .map(|(pointer, ordinal)| self.outcome(OutcomeId { event, ordinal }, pointer))
             .collect()
+    }
+
+    pub(super) fn standings_of(&self, event: EventId) -> Result<Vec<Standing>> {
+        let mut standings = Vec::new();
+        for key in self.event_row(event)?.lanes {
+            let Some(lane) = self.row::<LaneRow>(Tree::Lane, &key)? else {
+                continue;
+            };
+            // A lane that delivers each revision has no truth of its own.
+            if lane.mode == Mode::Each {
+                continue;
+            }
+            let (without, with, why) = truth::influence(&lane.entries, event, lane.precedence);
+            standings.push(Standing {
+                destination: destination(&lane.destination)?,
+                target: lane.target,
+                without: without.as_ref().map(held),
+                with: with.as_ref().map(held),
+                why,
+            });
+        }
+        Ok(standings)
     }
 
     fn outcome(&self, id: OutcomeId, pointer: &Pointer) -> Result<StoredOutcome> {
