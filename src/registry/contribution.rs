@@ -14,7 +14,7 @@ use crate::queue::RegistryKey;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Contribution {
     /// Of an appointment.
-    Appointment(Appointment),
+    Appointment(Box<Appointment>),
     /// Of a call.
     Call(Call),
     /// Of a deal or contact.
@@ -88,7 +88,7 @@ impl Contributions {
 
     fn appointment(&mut self, source: &str, booking: &str, said: Appointment) {
         let key = places::appointment(source, booking);
-        self.put(key, Contribution::Appointment(said));
+        self.put(key, Contribution::Appointment(Box::new(said)));
     }
 
     fn links(&mut self, source: &str, subject: &Subject, stamp: Stamp) {
@@ -110,7 +110,7 @@ impl Contributions {
     fn put(&mut self, key: RegistryKey, said: Contribution) {
         match (self.0.get_mut(&key), said) {
             (Some(Contribution::Appointment(there)), Contribution::Appointment(said)) => {
-                there.join(said);
+                there.join(*said);
             }
             (Some(Contribution::Call(there)), Contribution::Call(said)) => there.join(said),
             (Some(Contribution::Link(there)), Contribution::Link(said)) => there.join(said),

@@ -60,6 +60,12 @@ impl<'a> View<'a> {
         (records, watches.into_iter().collect())
     }
 
+    /// Puts a record as an event before would have.
+    #[cfg(test)]
+    pub(super) fn overlay_for_test(&mut self, record: &Record) {
+        self.overlay(record);
+    }
+
     fn overlay(&mut self, record: &Record) {
         let written = Written {
             value: record.value.clone(),
@@ -157,7 +163,7 @@ impl<'a> View<'a> {
             let record = match said {
                 Contribution::Appointment(said) => {
                     let mut record: Appointment = known(there);
-                    record.restate(event, said);
+                    record.restate(event, *said);
                     (encode(&record)?, record.places(), record.keep_until(now))
                 }
                 Contribution::Call(said) => {

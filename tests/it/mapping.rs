@@ -200,7 +200,7 @@ async fn a_running_bridge_reads_a_changed_file_by_itself() {
 async fn an_outcome_about_nobody_is_unmatched_with_the_reason() {
     let destination = FakeDestination::start().await;
     let bridge = Setup::new()
-        .phonely("phonely", &destination, "")
+        .phonely("phonely", &destination, "wait = \"0 s\"\n")
         .start()
         .await;
     let body =
@@ -225,7 +225,7 @@ async fn what_only_some_destinations_can_address_is_mapped_and_names_the_others(
     );
     other.answer(Answer::ok());
     let setup = Setup::new()
-        .phonely("phonely", &one, "")
+        .phonely("phonely", &one, "wait = \"0 s\"\n")
         .webhook("crm", &other, "");
     let bridge = setup.start().await;
     let body = json!({ "outcome": "shown", "deal_id": "7", "occurred_at": minutes_ago(3) });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Processor, refused};
+use super::super::{Processor, refused};
 use crate::clock::Clock;
 use crate::connector::{Catalogue, Inbound, SourceOptions};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};

@@ -1,0 +1,185 @@
+//! Appointments: attendance that nobody reported, and what takes it back.
+
+use super::world::*;
+use crate::model::AppointmentChange::{
+    Booked, Canceled, Ended, NoShowCleared, NoShowMarked, Rescheduled,
+};
+use crate::model::Disposition;
+use crate::model::OutcomeKind::{NoShow, Shown};
+
+const PHONE: &str = "+14155557777";
+const AT_PHONE: &str = "phone/%2B14155557777";
+
+fn booked(times: (i64, i64)) -> crate::model::Fact {
+    appointment(Booked, &format!("booking=b phone={PHONE}"), 0, Some(times))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attendance_arises_when_the_end_and_the_grace_have_passed_and_a_late_no_show_takes_it_back()
+{
+    let mut world = World::new();
+    let booking = world.hear("cal", vec![booked((60, 90))]).await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), []);
+    set(&world, 90 + 119);
+    world.settle().await;
+    assert_eq!(world.held(STORE), [], "the grace has not passed yet");
+    set(&world, 90 + 120);
+    world.restart();
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+    let event = world.event(booking).await;
+    assert!(
+        event.reason.contains("outcome shown inferred"),
+        "{}",
+        event.reason
+    );
+    world
+        .hear("cal", vec![outcome(NoShow, "booking=b", 80)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")]);
+    world
+        .hear("cal", vec![retraction(NoShow, "booking=b", 300)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")], "it stands again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_called_off_moved_marked_or_reported_is_not_inferred() {
+    let against = [
+        appointment(Canceled, "booking=b", 10, None),
+        appointment(NoShowMarked, "booking=b", 95, None),
+        moved("b", "booking=b2", 10, None),
+        appointment(Rescheduled, "booking=b", 10, None),
+    ];
+    for fact in against {
+        let mut world = World::new();
+        world.hear("cal", vec![booked((60, 90))]).await;
+        world.hear("cal", vec![fact.clone()]).await;
+        set(&world, DAY);
+        world.settle().await;
+        assert_eq!(world.held(STORE), [], "{fact:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_s_word_and_a_cleared_mark_leave_attendance_to_be_inferred() {
+    let mut world = World::new();
+    world.hear("cal", vec![booked((60, 90))]).await;
+    let mark = |change, at| vec![appointment(change, "booking=b", at, None)];
+    let ended = world.hear("cal", mark(Ended, 90)).await;
+    world.hear("cal", mark(NoShowMarked, 95)).await;
+    set(&world, DAY);
+    world.settle().await;
+    assert_eq!(world.held(STORE), []);
+    world.hear("cal", mark(NoShowCleared, 100)).await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+    let by = world.queue().outcomes_of(ended).await.unwrap();
+    assert!(by.is_empty(), "the clock's event brings nothing: {by:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_to_a_new_booking_is_one_appointment_in_either_order() {
+    let new_half = moved("b", "booking=b2", 10, Some((500, 530)));
+    let old_half = moved("b", "booking=b2", 11, None);
+    for order in [[&new_half, &old_half], [&old_half, &new_half]] {
+        let mut world = World::new();
+        for fact in order {
+            world.hear("cal", vec![fact.clone()]).await;
+            world.settle().await;
+        }
+        // Even the first booking comes last.
+        world.hear("cal", vec![booked((60, 90))]).await;
+        set(&world, 400);
+        world.settle().await;
+        assert_eq!(world.held(STORE), [], "it is not over yet");
+        set(&world, DAY);
+        world.settle().await;
+        assert_eq!(
+            world.held(STORE),
+            [(AT_PHONE, "shown")],
+            "by the old booking's phone"
+        );
+        assert_eq!(world.targets.values().next().unwrap().1, minute(530));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appointments_that_cannot_be_end_with_a_reason() {
+    for (times, why) in [
+        (Some((90, 60)), "it ends before it starts"),
+        (Some((0, 60 * DAY * 365)), "more than five years ahead"),
+        (
+            Some((-90 * DAY, -90 * DAY + 30)),
+            "it was over more than 30 days before",
+        ),
+    ] {
+        let mut world = World::new();
+        let fact = appointment(Booked, "booking=b", 0, times);
+        let id = world.hear("cal", vec![fact]).await;
+        world.settle().await;
+        let event = world.event(id).await;
+        assert_eq!(event.disposition, Disposition::Mapped);
+        assert!(event.reason.contains(why), "{}", event.reason);
+        assert_eq!(world.held(STORE), []);
+    }
+    let mut world = World::new();
+    let year_9999 = crate::model::parse_time("9999-12-30T22:00:00Z").unwrap();
+    let mut fact = appointment(Booked, "booking=b", 0, None);
+    if let crate::model::Fact::Appointment(fact) = &mut fact {
+        fact.start = Some(year_9999);
+        fact.end = Some(year_9999);
+    }
+    let id = world.hear("cal", vec![fact]).await;
+    world.settle().await;
+    assert!(world.event(id).await.reason.contains("five years ahead"));
+    let without_end = appointment(Booked, "booking=c", 0, None);
+    let id = world.hear("cal", vec![without_end]).await;
+    world.settle().await;
+    let trace = world.trace(id).await;
+    assert_eq!(
+        trace["attendance"][0],
+        "attendance of `c`: when it is held is not known"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_booking_id_of_two_vendors_is_two_appointments() {
+    let mut world = World::new();
+    world.hear("cal", vec![booked((60, 90))]).await;
+    world
+        .hear("other-cal", vec![outcome(NoShow, "booking=b", 95)])
+        .await;
+    set(&world, DAY);
+    world.settle().await;
+    let held = world.held(STORE);
+    assert_eq!(
+        held,
+        [("booking/other-cal/b", "no_show"), (AT_PHONE, "shown")]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_may_be_told_not_to_infer() {
+    let mut world = World::new();
+    world.hear("other-cal", vec![booked((60, 90))]).await;
+    set(&world, DAY);
+    world.settle().await;
+    assert_eq!(world.held(STORE), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reported_attendance_is_not_inferred_as_well() {
+    let mut world = World::new();
+    let booking = world.hear("cal", vec![booked((60, 90))]).await;
+    world
+        .hear("cal", vec![outcome(Shown, "booking=b", 92)])
+        .await;
+    set(&world, DAY);
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+    assert!(world.queue().outcomes_of(booking).await.unwrap().is_empty());
+}

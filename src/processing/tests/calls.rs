@@ -1,0 +1,196 @@
+//! Which call an outcome belongs to, and waiting for it.
+
+use super::world::*;
+use crate::model::AppointmentChange::Booked;
+use crate::model::Disposition;
+use crate::model::OutcomeKind::{Closed, NoShow};
+
+const PHONE: &str = "phone=+14155557777";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_names_its_call_reads_nothing() {
+    let mut world = World::new();
+    let id = world
+        .hear(
+            "crm",
+            vec![outcome(Closed, "call=c1 phone=+14155557777", 10)],
+        )
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+    let trace = world.trace(id).await;
+    assert_eq!(trace["routing"][0]["matcher"], "field");
+    assert!(trace["routing"][0]["asked"].is_null(), "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_outcome_waits_for_its_call_and_moves_to_it() {
+    let mut world = World::new();
+    let id = world
+        .hear("crm", vec![outcome(Closed, &format!("deal=d {PHONE}"), 10)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Waiting);
+    let reason = world.event(id).await.reason;
+    assert!(reason.contains("waits for an address at calls"), "{reason}");
+    assert_eq!(world.held(CALLS), []);
+    assert_eq!(world.held(STORE), [("phone/%2B14155557777", "closed")]);
+    world
+        .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 5)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Mapped);
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+    assert_eq!(world.held(STORE), [("call/c1", "closed")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_ends_as_unmatched_with_the_reason() {
+    let mut world = World::with("wait = \"1 day\"\n[store]\nenabled = false\n");
+    let id = world
+        .hear("crm", vec![outcome(Closed, &format!("deal=d {PHONE}"), 10)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Waiting);
+    set(&world, DAY - 1);
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Waiting);
+    set(&world, DAY);
+    world.settle().await;
+    let event = world.event(id).await;
+    assert_eq!(event.disposition, Disposition::Unmatched);
+    assert!(
+        event.reason.contains("no address at calls: call needs"),
+        "{}",
+        event.reason
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deal_s_later_word_goes_to_the_call_of_its_first() {
+    let mut world = World::new();
+    let calls = [
+        call(&format!("call=c1 {PHONE}"), 5),
+        call(&format!("call=c2 {PHONE}"), 50),
+    ];
+    world
+        .hear("crm", vec![outcome(Closed, &format!("deal=d {PHONE}"), 10)])
+        .await;
+    for fact in calls {
+        world.hear("voice", vec![fact]).await;
+    }
+    world.settle().await;
+    assert_eq!(world.held(STORE), [("call/c1", "closed")]);
+    // Taken back by an event that knows only the deal, long after another call.
+    world
+        .hear("crm", vec![retraction(Closed, "deal=d", 100)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn touch_decides_between_several_calls() {
+    for (touch, expected) in [("last", Some("c2")), ("first", Some("c1")), ("only", None)] {
+        let mut world = World::with(&format!("touch = \"{touch}\"\n"));
+        for (id, at) in [("c1", 5), ("c2", 8), ("c3", 20)] {
+            let about = format!("call={id} {PHONE}");
+            world.hear("voice", vec![call(&about, at)]).await;
+        }
+        let id = world.hear("crm", vec![outcome(Closed, PHONE, 10)]).await;
+        world.settle().await;
+        let held: Vec<_> = world
+            .held(CALLS)
+            .into_iter()
+            .map(|(target, _)| target)
+            .collect();
+        assert_eq!(held, Vec::from_iter(expected), "{touch}");
+        if touch == "only" {
+            assert_eq!(world.disposition(id).await, Disposition::Waiting);
+            let trace = world.trace(id).await.to_string();
+            assert!(
+                trace.contains("ambiguous: 2 calls with +14155557777"),
+                "{trace}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_sources_that_the_destination_does_not_know_do_not_count() {
+    let mut world = World::with("calls = [\"voice\"]\n");
+    world
+        .hear("crm", vec![call(&format!("call=c9 {PHONE}"), 8)])
+        .await;
+    world
+        .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 5)])
+        .await;
+    world.hear("crm", vec![outcome(Closed, PHONE, 10)]).await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+    assert_eq!(world.held(STORE), [("call/c9", "closed")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_tells_the_phone_and_the_call_of_a_no_show_that_names_only_it() {
+    for booking_first in [true, false] {
+        let mut world = World::new();
+        let booking = appointment(Booked, &format!("booking=b {PHONE}"), 10, Some((60, 90)));
+        let no_show = outcome(NoShow, "booking=b", 70);
+        let mut facts = vec![booking, no_show];
+        if !booking_first {
+            facts.reverse();
+        }
+        world
+            .hear("voice", vec![call(&format!("call=c1 agent=a {PHONE}"), 5)])
+            .await;
+        for fact in facts {
+            world.hear("cal", vec![fact]).await;
+            world.settle().await;
+        }
+        assert_eq!(world.held(CALLS), [("c1", "no_show")]);
+        assert_eq!(world.held(STORE), [("call/c1", "no_show")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_email_finds_the_phone_of_its_appointment_and_so_the_call() {
+    let mut world = World::new();
+    world
+        .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 5)])
+        .await;
+    let id = world
+        .hear("crm", vec![outcome(Closed, "email=a@example.com", 100)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Waiting);
+    let about = format!("booking=b email=a@example.com {PHONE}");
+    world
+        .hear("cal", vec![appointment(Booked, &about, 10, Some((60, 90)))])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+    let trace = world.trace(id).await;
+    assert_eq!(trace["routing"][0]["matcher"], "email", "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_seen_before_lends_its_phone() {
+    let mut world = World::new();
+    world
+        .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 5)])
+        .await;
+    world
+        .hear("crm", vec![outcome(Closed, "contact=p", 100)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), []);
+    world
+        .hear(
+            "crm",
+            vec![outcome(NoShow, &format!("contact=p {PHONE}"), 50)],
+        )
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+}
