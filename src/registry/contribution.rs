@@ -16,9 +16,9 @@ pub enum Contribution {
     /// Of an appointment.
     Appointment(Box<Appointment>),
     /// Of a call.
-    Call(Call),
+    Call(Box<Call>),
     /// Of a deal or contact.
-    Link(Link),
+    Link(Box<Link>),
 }
 
 /// What the facts of one event say, by the record's key.
@@ -78,7 +78,7 @@ impl Contributions {
                 let stamp = stamp(call.occurred_at);
                 if let Some(said) = Call::of(call, source, platform, stamp) {
                     let key = places::call(source, &said.call_id);
-                    self.put(key, Contribution::Call(said));
+                    self.put(key, Contribution::Call(Box::new(said)));
                 }
                 self.links(source, &call.subject, stamp);
             }
@@ -95,7 +95,7 @@ impl Contributions {
         if let Some(deal) = &subject.deal_id {
             let said = Link::of(LinkKind::Deal, subject, stamp);
             let key = places::link(LinkKind::Deal, source, deal);
-            self.put(key, Contribution::Link(said));
+            self.put(key, Contribution::Link(Box::new(said)));
         }
         // A contact is only worth a record when something is known of it.
         if let Some(contact) = &subject.contact_id
@@ -103,7 +103,7 @@ impl Contributions {
         {
             let said = Link::of(LinkKind::Contact, subject, stamp);
             let key = places::link(LinkKind::Contact, source, contact);
-            self.put(key, Contribution::Link(said));
+            self.put(key, Contribution::Link(Box::new(said)));
         }
     }
 
@@ -112,8 +112,8 @@ impl Contributions {
             (Some(Contribution::Appointment(there)), Contribution::Appointment(said)) => {
                 there.join(*said);
             }
-            (Some(Contribution::Call(there)), Contribution::Call(said)) => there.join(said),
-            (Some(Contribution::Link(there)), Contribution::Link(said)) => there.join(said),
+            (Some(Contribution::Call(there)), Contribution::Call(said)) => there.join(*said),
+            (Some(Contribution::Link(there)), Contribution::Link(said)) => there.join(*said),
             (_, said) => {
                 self.0.insert(key, said);
             }

@@ -168,13 +168,13 @@ impl<'a> View<'a> {
                 }
                 Contribution::Call(said) => {
                     let mut record: Call = known(there);
-                    record.restate(event, said);
+                    record.restate(event, *said);
                     let keep_until = super::later(now, super::KEPT);
                     (encode(&record)?, record.places(), keep_until)
                 }
                 Contribution::Link(said) => {
                     let mut record: super::Link = known(there);
-                    record.restate(event, said);
+                    record.restate(event, *said);
                     (encode(&record)?, Vec::new(), super::later(now, super::KEPT))
                 }
             };
