@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::client::Server;
 use super::events::segment;
 use super::exit::{Exit, Failure};
-use super::import::{Import, Wares};
+use super::import::{ImportFile, Wares};
 use super::terminal::Output;
 
 /// Calls in the built-in store.
@@ -17,7 +17,7 @@ pub(super) enum Calls {
     ///
     /// Columns: call_id (required), platform, agent_id, phone (E.164), email, direction, started_at, ended_at,
     /// duration_seconds, recording_url, transcript, fields.NAME, metadata.NAME, as_of. The same file again changes nothing.
-    Import(Import),
+    Import(ImportFile),
     /// List calls, newest first.
     List {
         #[command(flatten)]

@@ -21,7 +21,7 @@ const SHOWN: usize = 20;
 
 /// A file to be brought in.
 #[derive(Debug, clap::Args)]
-pub(super) struct Import {
+pub(super) struct ImportFile {
     #[command(flatten)]
     server: Server,
     /// The file.
@@ -66,7 +66,7 @@ impl Wares {
     };
 }
 
-impl Import {
+impl ImportFile {
     pub(super) async fn run(self, wares: &Wares, output: &Output) -> Result<Exit, Failure> {
         self.with(wares, Map::new(), output).await
     }

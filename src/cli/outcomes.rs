@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::client::Server;
 use super::correct::{Correct, ReleaseCorrection};
 use super::exit::{Exit, Failure};
-use super::import::{Import, Wares};
+use super::import::{ImportFile, Wares};
 use super::terminal::Output;
 
 /// Calls with their current outcome.
@@ -34,7 +34,7 @@ pub(super) enum Outcomes {
     /// agent_id, value, currency, label, notes, metadata.NAME. They reach every destination that wants them.
     Import {
         #[command(flatten)]
-        import: Import,
+        import: ImportFile,
         /// The source whose ids the file names, and whose routes its outcomes take.
         #[arg(long)]
         source: Option<String>,

@@ -171,6 +171,13 @@ pub(crate) fn delivered(number: u32) -> Settlement {
     }
 }
 
+pub(crate) fn retry(number: u32, due_at: Timestamp) -> Settlement {
+    Settlement::Retry {
+        attempt: attempt(number, VerdictKind::Retry),
+        due_at,
+    }
+}
+
 impl Fixture {
     async fn accept(&self, n: u64) -> EventId {
         match self.queue.commit_event(new_event(n)).await.unwrap() {

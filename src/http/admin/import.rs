@@ -222,7 +222,7 @@ mod tests {
                 "currency",
             ),
             (
-                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "vaule": "5" }),
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "vale": "5" }),
                 "did you mean `value`?",
             ),
             (

@@ -70,6 +70,8 @@ enum Between {
     Nothing,
     Step,
     Deliver,
+    Outage,
+    Crash,
     Restart,
     Replay(usize),
     Repeat(usize),
@@ -80,6 +82,8 @@ fn between() -> impl Strategy<Value = Between> {
         4 => Just(Between::Nothing),
         4 => Just(Between::Step),
         2 => Just(Between::Deliver),
+        1 => Just(Between::Outage),
+        1 => Just(Between::Crash),
         1 => Just(Between::Restart),
         1 => any::<usize>().prop_map(Between::Replay),
         2 => any::<usize>().prop_map(Between::Repeat),
@@ -370,6 +374,8 @@ async fn run(history: Vec<(usize, Deed)>, order: Vec<(u32, Between)>) {
                 world.step().await;
             }
             Between::Deliver => world.deliver().await,
+            Between::Outage => world.fail().await,
+            Between::Crash => world.crash().await,
             Between::Restart => world.restart(),
             Between::Replay(which) if !events.is_empty() => {
                 let id = events[which % events.len()];

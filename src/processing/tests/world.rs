@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -15,9 +15,9 @@ use crate::model::{
 };
 use crate::processing::Processor;
 use crate::processing::admin_event::AdminBody;
-use crate::queue::contract::delivered;
+use crate::queue::contract::{delivered, retry};
 use crate::queue::local::{LocalOptions, LocalQueue, SyncMode};
-use crate::queue::{Acceptance, EventSummary, Queue};
+use crate::queue::{Acceptance, Claim, EventSummary, Queue};
 use crate::setup::Blueprint;
 
 /// Two calendars, a CRM and a voice platform; one destination that knows calls only and, besides it, the store.
@@ -54,6 +54,18 @@ pub(super) struct World {
     queue: Option<Arc<dyn Queue>>,
     /// What each target of each destination was told last.
     pub targets: BTreeMap<(String, String), Told>,
+}
+
+/// How a request ends.
+enum Answer {
+    /// It arrives, and so does its answer.
+    Good,
+    /// It does not arrive.
+    None,
+    /// It arrives, its answer does not.
+    Lost,
+    /// It arrives, and nobody is there to hear the answer.
+    Unheard,
 }
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
@@ -140,29 +152,71 @@ impl World {
     }
 
     pub(super) async fn deliver(&mut self) {
+        self.deliver_with(|_| Answer::Good).await;
+    }
+
+    /// An outage: nothing that is due gets through now. Some requests arrive all the same, and only their answer
+    /// is lost.
+    pub(super) async fn fail(&mut self) {
+        self.deliver_with(|n| {
+            if n % 2 == 0 {
+                Answer::None
+            } else {
+                Answer::Lost
+            }
+        })
+        .await;
+    }
+
+    /// A crash in the middle of deliveries: requests have gone out, and nobody notes how they ended.
+    pub(super) async fn crash(&mut self) {
+        self.deliver_with(|_| Answer::Unheard).await;
+        self.restart();
+    }
+
+    async fn deliver_with(&mut self, answer: impl Fn(usize) -> Answer) {
         for name in [STORE, CALLS] {
             let destination = DestinationName::new(name).unwrap();
+            let mut number = 0;
             loop {
                 let claims = self.queue().claim(&destination, 50).await.unwrap();
                 if claims.is_empty() {
                     break;
                 }
                 for claim in claims {
-                    let key = (name.to_owned(), claim.target.clone());
-                    match &claim.outcome {
-                        Some(stored) => {
-                            let outcome = &stored.outcome;
-                            let value = outcome.value.as_ref().map(|v| v.amount.to_string());
-                            let told = (outcome.kind, outcome.occurred_at, value);
-                            self.targets.insert(key, told);
-                        }
-                        None => {
-                            self.targets.remove(&key);
-                        }
+                    number += 1;
+                    let answer = answer(number);
+                    if !matches!(answer, Answer::None) {
+                        self.tell(name, &claim);
                     }
-                    let settled = self.queue().settle(claim.delivery, delivered(1));
+                    let attempts = claim.attempts + 1;
+                    let settlement = match answer {
+                        Answer::Good => delivered(attempts),
+                        Answer::None | Answer::Lost => {
+                            let later = self.clock.now() + SignedDuration::from_mins(5);
+                            retry(attempts, later)
+                        }
+                        Answer::Unheard => continue,
+                    };
+                    let settled = self.queue().settle(claim.delivery, settlement);
                     settled.await.unwrap();
                 }
+            }
+        }
+    }
+
+    /// A request reaches its target.
+    fn tell(&mut self, destination: &str, claim: &Claim) {
+        let key = (destination.to_owned(), claim.target.clone());
+        match &claim.outcome {
+            Some(stored) => {
+                let outcome = &stored.outcome;
+                let value = outcome.value.as_ref().map(|v| v.amount.to_string());
+                let told = (outcome.kind, outcome.occurred_at, value);
+                self.targets.insert(key, told);
+            }
+            None => {
+                self.targets.remove(&key);
             }
         }
     }
