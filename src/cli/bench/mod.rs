@@ -18,6 +18,7 @@ use super::exit::{Exit, Failure};
 use super::terminal::Output;
 use crate::queue::local::baseline;
 use crate::queue::local::bench::group_commit;
+use crate::queue::local::bench_registry::{RegistryCost, registry_cost};
 
 use child::Child;
 use destination::Destination;
@@ -38,6 +39,11 @@ pub(super) struct Bench {
     /// Where the benchmark's data goes; a directory on the disk that matters.
     #[arg(long, value_name = "DIR")]
     dir: Option<std::path::PathBuf>,
+    /// Measure, besides, what an event that reads and writes the registries costs with a thousand records and
+    /// with so many (1000000 calls and appointments take some minutes and gigabytes), and a tenth as many waiting
+    /// events.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1000..=4_000_000))]
+    registries: Option<u64>,
     /// Serve a bare handler and nothing else. Used by the benchmark itself.
     #[arg(long, hide = true)]
     bare: bool,
@@ -114,7 +120,11 @@ impl Bench {
         output.note("delivering …");
         let delivered = self.deliver(home.path(), span).await?;
 
-        let document = report::document(&rows, &raw, &delivered, &syncs, &accept);
+        let mut document = report::document(&rows, &raw, &delivered, &syncs, &accept);
+        if let Some(records) = self.registries {
+            output.note("registries …");
+            document["registries"] = registries(home.path(), records).await?;
+        }
         if output.is_json() {
             output.json(&document);
         } else {
@@ -151,6 +161,37 @@ impl Bench {
             "cpu_us_per_event": per_event(cpu, sent.count),
         }))
     }
+}
+
+/// What events cost that read and write the registries: with few records, and with many.
+async fn registries(home: &std::path::Path, records: u64) -> Result<Value, Failure> {
+    const EVENTS: usize = 5000;
+    let measure = async |name: &str, records: u64| {
+        let dir = home.join(name);
+        let many = usize::try_from(records).unwrap_or(usize::MAX);
+        let cost = registry_cost(&dir, many, many / 10, EVENTS)
+            .await
+            .map_err(Failure::Failed)?;
+        std::fs::remove_dir_all(&dir).map_err(Failure::of)?;
+        Ok::<_, Failure>(cost)
+    };
+    let few = measure("registries-few", 1000).await?;
+    let many = measure("registries-many", records).await?;
+    let shown = |cost: &RegistryCost| {
+        json!({
+            "records": cost.records,
+            "waiting": cost.waiting,
+            "event_us": (cost.per_event.as_secs_f64() * 1e6).round(),
+            "wake_ms": (cost.wake.as_secs_f64() * 1e5).round() / 1e2,
+            "disk_mb": cost.disk_bytes >> 20,
+        })
+    };
+    Ok(json!({
+        "few": shown(&few),
+        "many": shown(&many),
+        "event_cost_ratio": many.per_event.as_secs_f64() / few.per_event.as_secs_f64(),
+        "wake_cost_ratio": many.wake.as_secs_f64() / few.wake.as_secs_f64(),
+    }))
 }
 
 /// Figures by row and number of connections.

@@ -192,4 +192,18 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
     for (name, value) in lines {
         output.line(&format!("{name:34} {value}"));
     }
+    let registries = &document["registries"];
+    if !registries.is_null() {
+        output.line("");
+        let rows = ["few", "many"].map(|name| {
+            let row = &registries[name];
+            ["records", "waiting", "event_us", "wake_ms", "disk_mb"]
+                .map(|key| Output::cell(&row[key]))
+                .to_vec()
+        });
+        output.figures(
+            &["records", "waiting", "us an event", "ms to wake", "disk MB"],
+            rows,
+        );
+    }
 }
