@@ -56,8 +56,12 @@ impl Inbound {
             return Err(BodyError::Withheld);
         }
         let mut body = decode_body(self.body_kind(), &event.body)?;
-        let header = headers_value(&event.headers);
-        let query = query_value(&event.query);
+        // Most rules read the body alone: no copies of headers for them.
+        let is_read = reading.rules.reads_request() || !self.rules.tenants.is_empty();
+        let (header, query) = match is_read {
+            true => (headers_value(&event.headers), query_value(&event.query)),
+            false => (Value::Null, Value::Null),
+        };
         let mut content = Content {
             body: &mut body,
             header: &header,

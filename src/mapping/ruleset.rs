@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use toml::Spanned;
@@ -45,6 +45,8 @@ pub struct Ruleset {
     batch: Option<Batch>,
     extends: bool,
     pub(super) tests: Vec<Case>,
+    /// Whether anything but the event itself is read; worked out once.
+    reads_request: OnceLock<bool>,
 }
 
 /// Where the events of a body stand.
@@ -113,6 +115,7 @@ impl Ruleset {
     pub fn over(mut self, base: &Self) -> Self {
         self.admin_region = self.admin_region.or(self.region);
         self.region = base.region;
+        self.reads_request = OnceLock::new();
         self.batch = self.batch.or_else(|| base.batch.clone());
         if self.extends {
             self.rules.extend(base.rules.iter().cloned());
@@ -142,6 +145,18 @@ impl Ruleset {
             }
         }
         paths
+    }
+
+    /// Whether the rules, or look-ups that they need, may read headers or the query.
+    pub(crate) fn reads_request(&self) -> bool {
+        let reads = |path: &str| {
+            ["header", "query", "lookup"]
+                .iter()
+                .any(|root| path.starts_with(root))
+        };
+        *self
+            .reads_request
+            .get_or_init(|| self.paths().into_iter().any(reads))
     }
 
     /// The events of a body.
@@ -238,6 +253,7 @@ fn read_file(
         tests: table
             .get("test")
             .map_or_else(Vec::new, |item| cases::read(item, cx)),
+        reads_request: OnceLock::new(),
     }
 }
 

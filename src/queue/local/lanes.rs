@@ -350,6 +350,7 @@ pub(super) fn write_note(
         run: tx.state.run,
         tried: Vec::new(),
         turn: note.turn,
+        former: 0,
     };
     tx.stage
         .put_row(Tree::Delivery, &tree::delivery(delivery), &row);

@@ -127,6 +127,7 @@ pub(super) fn revise(
     for id in gone {
         known_to_target += usize::from(take_back(tx, key, lane, id, replaced > 0)?);
     }
+    recall(tx, key, reviser.event, known, &mut wanted)?;
     for one in wanted {
         tell(tx, key, lane, one, reviser)?;
     }
@@ -175,6 +176,44 @@ fn match_told(
     Ok(gone)
 }
 
+/// Takes from `wanted` what the target still holds: what the event said before something that was taken back again
+/// before the target could hear of it.
+fn recall(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    event: EventId,
+    known: u16,
+    wanted: &mut Vec<Wanted>,
+) -> Result<()> {
+    for ordinal in (0..known).rev() {
+        let id = DeliveryId { event, ordinal };
+        let row: Option<DeliveryRow> = tx.stage.row(Tree::Delivery, &tree::delivery(id))?;
+        let Some(mut row) = row.filter(|row| row.lane == *key) else {
+            continue;
+        };
+        let held = |one: &Wanted| {
+            let brings = one.brings.is_some() && row.outcome.is_some();
+            brings && row.former != 0 && one.fingerprint == row.former
+        };
+        let may_be_known = row.state.is_open()
+            || row.state == DeliveryState::Delivered
+            || row.former != 0
+            || !row.tried.is_empty();
+        if let (DeliveryState::Delivered, Some(found)) = (row.state, wanted.iter().position(held)) {
+            row.outcome = wanted.remove(found).brings;
+            row.fingerprint = row.former;
+            row.former = 0;
+            tx.stage.put_row(Tree::Delivery, &tree::delivery(id), &row);
+            return Ok(());
+        }
+        // The target may have heard this after all that came before it.
+        if may_be_known {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// The event no longer says what this delivery brings. Answers whether the target may know it.
 fn take_back(
     tx: &mut Tx<'_>,
@@ -203,6 +242,7 @@ fn take_back(
         row.changed_at = tx.now;
         row.turn = 0;
     }
+    row.former = if known { row.fingerprint } else { 0 };
     row.fingerprint = 0;
     tx.stage.put_row(Tree::Delivery, &tree::delivery(id), &row);
     Ok(known && row.outcome.is_some())

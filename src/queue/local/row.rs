@@ -261,6 +261,8 @@ pub(super) struct DeliveryRow {
     pub tried: Vec<Pointer>,
     /// Since version 2: its place in the line of a lane that delivers each revision; 0 when it stands in none.
     pub turn: u64,
+    /// Since version 2: its fingerprint from before its event stopped saying so, when the target may know it; 0 otherwise.
+    pub former: u64,
 }
 
 impl Row for DeliveryRow {
@@ -286,6 +288,7 @@ impl Row for DeliveryRow {
         out.put_number(self.run);
         put_list(out, &self.tried, |out, pointer| pointer.write(out));
         out.put_number(self.turn);
+        out.put_number(self.former);
     }
 
     fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
@@ -309,6 +312,10 @@ impl Row for DeliveryRow {
             run: get.number()?,
             tried: get_list(get, Pointer::read)?,
             turn: match version {
+                1 => 0,
+                _ => get.number()?,
+            },
+            former: match version {
                 1 => 0,
                 _ => get.number()?,
             },
@@ -405,7 +412,7 @@ mod tests {
                 any::<Option<(u64, u16)>>(),
             ),
             (any::<u64>(), 0..8usize, any::<String>(), any::<u32>()),
-            (time(), time(), any::<[u64; 5]>()),
+            (time(), time(), any::<[u64; 6]>()),
             prop::collection::vec(pointer(), 0..4),
         )
             .prop_map(|(a, b, c, tried)| DeliveryRow {
@@ -427,6 +434,7 @@ mod tests {
                 run: c.2[3],
                 tried,
                 turn: c.2[4],
+                former: c.2[5],
             })
     }
 
