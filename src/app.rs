@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryHandle};
 use crate::egress::AddressPolicy;
-use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, StoreApis};
+use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, Sessions, StoreApis, Tokens};
 use crate::lookup::{LookupService, Subscriber};
 use crate::metrics;
 use crate::model::{Secret, SourceName};
@@ -188,7 +188,16 @@ impl Bridge {
             delivery: Arc::clone(&delivery),
             lookups: Arc::clone(&lookups),
             processor,
-            token: token.clone(),
+            tokens: Tokens {
+                admin: token.clone(),
+                viewer: config.admin.viewer_token.clone(),
+            },
+            sessions: Sessions::default(),
+            secure_cookies: config
+                .server
+                .public_url
+                .as_ref()
+                .is_some_and(|url| url.scheme() == "https"),
             metrics: exposition,
             clock: clock.clone(),
             warnings,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::read;
 use super::section::Section;
+use super::wrong::Wrong;
 use crate::model::Secret;
 
 /// The listener for the admin API and the console.
@@ -18,6 +19,8 @@ pub struct Admin {
     /// The bearer token that callers show. Default: one is made at the first start and kept in the
     /// data directory, in the file `admin-token`, readable by its owner only.
     pub token: Option<Secret>,
+    /// The bearer token of those who may read everything and change nothing. Default: nobody is a viewer.
+    pub viewer_token: Option<Secret>,
 }
 
 impl Default for Admin {
@@ -25,17 +28,30 @@ impl Default for Admin {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             token: None,
+            viewer_token: None,
         }
     }
 }
 
 impl Admin {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
+        let token = section.optional("token", read::token);
+        let viewer_token = section.optional("viewer_token", |value| {
+            let viewer = read::token(value)?;
+            match &token {
+                Some(admin) if admin.matches(viewer.expose().as_bytes()) => Err(Wrong::new(
+                    "the same as `token`, which may change everything",
+                )
+                .help("give viewers a token of their own")),
+                _ => Ok(viewer),
+            }
+        });
         let admin = Self {
             bind: section
                 .get("bind", read::address)
                 .unwrap_or(Self::default().bind),
-            token: section.optional("token", read::token),
+            token,
+            viewer_token,
         };
         section.finish();
         admin

@@ -873,3 +873,22 @@ file = "sheet.xls"
     10:8 `tables.sheet.file`: tables are read from `.csv` and `.toml` files | name such a file, relative to the configuration directory
     "#);
 }
+
+#[test]
+fn viewers_have_a_token_of_their_own() {
+    let two = "[admin]\ntoken = \"0123456789abcdef\"\nviewer_token = \"fedcba9876543210\"\n";
+    let admin = loaded(two, &[]).config.admin;
+    assert!(
+        admin
+            .viewer_token
+            .is_some_and(|token| token.matches(b"fedcba9876543210"))
+    );
+    assert!(loaded("", &[]).config.admin.viewer_token.is_none());
+    let same = two.replace("fedcba9876543210", "0123456789abcdef");
+    assert_eq!(
+        mistakes(&same, &[]),
+        [
+            "3:16 `admin.viewer_token`: the same as `token`, which may change everything | give viewers a token of their own"
+        ]
+    );
+}

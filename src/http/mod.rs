@@ -6,7 +6,8 @@
 //! | `/api/calls/…`, `/api/v1/…`, `/v1/calls/…` | inlet | clients of the store's outcome APIs; a key each |
 //! | `GET /health/live`, `GET /health/ready` | both | load balancers |
 //! | `GET /metrics` | office | Prometheus |
-//! | `/admin/v1/…` | office | the command line, operators; bearer token |
+//! | `/admin/v1/…` | office | the command line, operators; bearer token or log-in |
+//! | `/console/…` | office | people with a browser; log-in |
 //!
 //! The two sides listen on addresses of their own by default: the inlet faces the internet, the
 //! office stays on loopback.
@@ -14,18 +15,22 @@
 mod admin;
 mod auth;
 mod body;
+mod console;
 mod error;
 mod health;
 mod openapi;
 mod receive;
 mod server;
+mod session;
 mod stand_in;
 mod state;
 mod store_api;
 
 pub use admin::{EventDocument, connector_detail, connector_summary};
+pub use auth::Tokens;
 pub use body::BodyLimits;
 pub use server::{Listen, Listener, serve, serve_stand_in};
+pub use session::Sessions;
 pub use stand_in::StandIn;
 pub use state::{Inlet, Office};
 pub use store_api::StoreApis;

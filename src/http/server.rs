@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::error::{ApiError, Code};
 use super::stand_in::StandIn;
 use super::state::{Inlet, Office};
-use super::{admin, health, receive, store_api};
+use super::{admin, console, health, receive, store_api};
 
 /// How to listen.
 #[derive(Debug, Clone)]
@@ -132,6 +132,7 @@ fn routes(
         config.route("/metrics", web::get().to(health::metrics));
         config.route("/health/ready", web::get().to(health::ready));
         admin::routes(config);
+        console::routes(config);
     } else {
         config.route("/health/ready", web::get().to(health::live));
     }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 
+use super::auth::Tokens;
 use super::body::BodyLimits;
+use super::session::Sessions;
 use super::store_api::StoreApis;
 use crate::clock::Clock;
 use crate::connector::Catalogue;
 use crate::delivery::DeliveryHandle;
 use crate::lookup::LookupService;
 use crate::metrics::Exposition;
-use crate::model::{Secret, SourceName};
+use crate::model::SourceName;
 use crate::processing::Processor;
 use crate::queue::Queue;
 use crate::setup::{Destination, Source};
@@ -52,8 +54,12 @@ pub struct Office {
     pub lookups: Arc<LookupService>,
     /// Runs rules without storing anything.
     pub processor: Processor,
-    /// What a request must bring as its bearer token.
-    pub token: Secret,
+    /// The tokens that open it.
+    pub tokens: Tokens,
+    /// The browsers that are logged in.
+    pub sessions: Sessions,
+    /// Whether browsers reach it by HTTPS, so that cookies go no other way.
+    pub secure_cookies: bool,
     /// The metrics as text.
     pub metrics: Exposition,
     /// Tells the time.

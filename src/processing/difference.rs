@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn before(outcomes: Vec<Outcome>, routing: Value) -> Before {
+    fn before(outcomes: Vec<Outcome>, routing: &Value) -> Before {
         let stored = outcomes
             .into_iter()
             .zip(0..)
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    fn after(outcomes: Vec<Outcome>, routing: Value) -> Processed {
+    fn after(outcomes: Vec<Outcome>, routing: &Value) -> Processed {
         Processed {
             disposition: Some(Disposition::Mapped),
             reason: "won".to_owned(),
@@ -240,15 +240,15 @@ mod tests {
 
     #[test]
     fn a_renamed_rule_makes_no_difference() {
-        let then = before(vec![outcome(OutcomeKind::Closed, "old")], at("1"));
-        let now = after(vec![outcome(OutcomeKind::Closed, "new")], at("1"));
+        let then = before(vec![outcome(OutcomeKind::Closed, "old")], &at("1"));
+        let now = after(vec![outcome(OutcomeKind::Closed, "new")], &at("1"));
         assert_eq!(Difference::between(EVENT, &then, &now), None);
     }
 
     #[test]
     fn another_outcome_at_the_same_target_is_told_as_before_and_after() {
-        let then = before(vec![outcome(OutcomeKind::Closed, "r")], at("1"));
-        let now = after(vec![outcome(OutcomeKind::Lost, "r")], at("1"));
+        let then = before(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
+        let now = after(vec![outcome(OutcomeKind::Lost, "r")], &at("1"));
         let difference = Difference::between(EVENT, &then, &now).unwrap();
         let [target] = &difference.targets[..] else {
             panic!("one target: {difference:?}");
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn an_outcome_that_moves_leaves_one_target_and_comes_to_another() {
-        let then = before(vec![outcome(OutcomeKind::Closed, "r")], at("1"));
-        let now = after(vec![outcome(OutcomeKind::Closed, "r")], at("2"));
+        let then = before(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
+        let now = after(vec![outcome(OutcomeKind::Closed, "r")], &at("2"));
         let difference = Difference::between(EVENT, &then, &now).unwrap();
         let moved: Vec<_> = difference
             .targets
@@ -279,7 +279,7 @@ mod tests {
             outcomes: Vec::new(),
             trace: None,
         };
-        let now = after(vec![outcome(OutcomeKind::Closed, "r")], at("1"));
+        let now = after(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
         let difference = Difference::between(EVENT, &then, &now).unwrap();
         assert_eq!(difference.targets.len(), 1);
         assert!(difference.disposition.is_some());

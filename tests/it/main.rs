@@ -11,6 +11,7 @@
 mod support;
 
 mod cli;
+mod console;
 mod corrections;
 mod dead_letters;
 mod deduplication;

@@ -264,6 +264,10 @@ impl TestBridge {
         self.bridge.inlet
     }
 
+    pub(crate) fn office(&self) -> std::net::SocketAddr {
+        self.bridge.office
+    }
+
     pub(crate) fn admin_url(&self) -> String {
         format!("http://{}", self.bridge.office)
     }

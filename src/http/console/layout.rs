@@ -1,0 +1,127 @@
+//! What all pages share: who looks at them, the frame around them, failures.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
+use maud::{DOCTYPE, Markup, html};
+
+use crate::http::auth::{self, Role};
+use crate::http::error::ApiError;
+use crate::http::state::Office;
+use crate::model::Secret;
+
+/// Somebody who is logged in. Every page but the log-in takes one.
+pub(super) struct Visitor {
+    pub(super) role: Role,
+    csrf: Secret,
+}
+
+/// Sends browsers to the log-in, and from there back.
+#[derive(Debug)]
+pub(super) struct LogInFirst {
+    next: String,
+}
+
+impl std::fmt::Display for LogInFirst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("log in first")
+    }
+}
+
+impl ResponseError for LogInFirst {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::SEE_OTHER
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let next: String = form_urlencoded::byte_serialize(self.next.as_bytes()).collect();
+        see_other(&format!("/console/login?next={next}"))
+    }
+}
+
+impl FromRequest for Visitor {
+    type Error = LogInFirst;
+    type Future = Ready<Result<Self, LogInFirst>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let session = request
+            .app_data::<web::Data<Office>>()
+            .and_then(|office| auth::session(request, office));
+        ready(match session {
+            Some(session) => Ok(Self {
+                role: session.role,
+                csrf: session.csrf,
+            }),
+            None => Err(LogInFirst {
+                next: request
+                    .uri()
+                    .path_and_query()
+                    .map_or_else(String::new, ToString::to_string),
+            }),
+        })
+    }
+}
+
+/// Sends the browser to a page of ours.
+pub(super) fn see_other(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((LOCATION, path))
+        .finish()
+}
+
+/// A page for somebody who is logged in.
+pub(super) fn page(visitor: &Visitor, title: &str, content: &Markup) -> HttpResponse {
+    framed(StatusCode::OK, Some(visitor), title, content)
+}
+
+/// What went wrong, as a page.
+pub(super) fn failure(visitor: &Visitor, error: &ApiError) -> HttpResponse {
+    let content = html! {
+        h1 { "That did not work" }
+        p class="notice" role="alert" { (error.detail()) }
+        p { a href="/console" { "Back to the console" } }
+    };
+    framed(error.status_code(), Some(visitor), "Error", &content)
+}
+
+/// A page as it is sent. Without a visitor it has no navigation.
+pub(super) fn framed(
+    status: StatusCode,
+    visitor: Option<&Visitor>,
+    title: &str,
+    content: &Markup,
+) -> HttpResponse {
+    let document = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · outcome-bridge" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href="/console/style.css";
+            }
+            body {
+                a class="skip" href="#main" { "Skip to the content" }
+                header {
+                    a class="brand" href="/console" { "outcome-bridge" }
+                    @if let Some(visitor) = visitor {
+                        form method="post" action="/console/logout" {
+                            input type="hidden" name="csrf" value=(visitor.csrf.expose());
+                            span class="role" { (visitor.role.as_str()) }
+                            button class="plain" { "Log out" }
+                        }
+                    }
+                }
+                main id="main" tabindex="-1" { (content) }
+            }
+        }
+    };
+    HttpResponse::build(status)
+        .content_type("text/html; charset=utf-8")
+        .body(document.into_string())
+}
