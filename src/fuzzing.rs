@@ -11,9 +11,9 @@ use crate::connector::{
     CaseKind, Catalogue, DestinationAnswer, Inbound, InboundRequest, Outbound, Reading, Reception,
     RequestParts, request_of, source_of,
 };
-use crate::mapping::Ruleset;
+use crate::mapping::{LookedUp, Ruleset};
 use crate::model::{EventId, Settings};
-use crate::queue::StoredEvent;
+use crate::queue::{Mark, StoredEvent};
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
 
@@ -88,13 +88,14 @@ pub fn derive(data: &[u8]) {
         headers: Vec::new(),
         query: String::new(),
         body: body.to_vec().into(),
+        mark: Mark::default(),
     };
     let reading = Reading {
         rules: &rules,
         setting: source.settings_value(),
         region: None,
     };
-    let _unreadable = source.derive(&event, &reading);
+    let _unreadable = source.derive(&event, &reading, &mut |_, _| LookedUp::nothing());
 }
 
 /// A file of rules, and the tests in it.
@@ -165,4 +166,34 @@ pub fn stored_rows(data: &[u8]) {
 /// Query strings and bodies of the admin API, and compressed bodies.
 pub fn admin_input(data: &[u8]) {
     crate::http::read_any(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A door through which a fuzz target goes.
+    type Door = fn(&[u8]);
+
+    /// The suite does not search for mistakes as a fuzzer does; it keeps the doors open, so that a target that
+    /// has come to test nothing, or that fails on what is right, is seen at once.
+    #[test]
+    fn every_door_takes_what_it_is_made_for() {
+        let doors: [(Door, &[&str]); 8] = [
+            (receive, &["\0\n\n{}", "\0content-type: text/plain\n\nx"]),
+            (derive, &["\0{\"event\":\"invitee.created\"}", "\0["]),
+            (mapping_file, &["[[rule]]\nwhen = 1", "[settings]\n"]),
+            (connector_file, &["title = \"x\"\n---\n[[rule]]", "---"]),
+            (configuration, &["[server]\nlisten = \"127.0.0.1:0\"", "[["]),
+            (answer, &["\0\0\u{64}retry-after: 5\n\n{}", "\0\0\0"]),
+            (stored_rows, &["", "\u{2}\u{1}\u{0}\u{0}"]),
+            (admin_input, &["source=hubspot&since=2h", "{\"ids\":[]}"]),
+        ];
+        for (door, inputs) in doors {
+            for input in inputs {
+                door(input.as_bytes());
+            }
+        }
+        assert!(!SOURCES.is_empty(), "no source has a case that it accepts");
+    }
 }

@@ -68,7 +68,7 @@ pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
 pub mod egress;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
 pub mod lookup;

@@ -62,7 +62,7 @@ pub use sign::SignError;
 pub use verify::Strength;
 
 /// A folder of two texts, read for a fuzz target.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn read_texts(connector: &str, mapping: &str) {
     let folder = folder::Folder::of(&[("connector.toml", connector), ("mapping.toml", mapping)]);
     if let Ok((connector, _warnings)) = Connector::from_folder("fuzzed", &folder) {

@@ -36,7 +36,7 @@ pub use state::{Inlet, Office};
 pub use store_api::StoreApis;
 
 /// Reads bytes as compressed body, query string and request bodies, for a fuzz target.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn read_any(bytes: &[u8]) {
     const LIMIT: usize = 1 << 16;
     if let Ok(Some(decoded)) = body::gunzip(bytes, LIMIT) {

@@ -85,7 +85,7 @@ fn json_config() -> web::JsonConfig {
 }
 
 /// Reads bytes as a query string and as request bodies, for a fuzz target.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn read_any(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut query = query::Query::new(&text, jiff::Timestamp::UNIX_EPOCH);

@@ -114,7 +114,7 @@ use stage::Stage;
 pub use options::{LocalOptions, OpenError, OpenReport, SyncMode, VerifyIndex};
 
 /// Reads bytes as every kind of row and as a journal record, for a fuzz target.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn read_any(bytes: &[u8]) {
     use row::Row;
 
