@@ -81,6 +81,9 @@ impl Child {
         })
     }
 
+    /// The name of the instant destination.
+    pub(super) const DESTINATION: &str = "instant";
+
     /// The bridge with one signed source and, if given, one instant destination.
     pub(super) async fn bridge(
         home: &Path,
@@ -227,8 +230,9 @@ fn text(data: &Path, ports: [u16; 2], secret: &[u8], destination: Option<SocketA
     let data = data.display();
     let destination = destination
         .map(|address| {
+            let name = Child::DESTINATION;
             format!(
-                "\n[destinations.instant]\nconnector = \"webhook\"\nurl = \"http://{address}/instant\"\n\
+                "\n[destinations.{name}]\nconnector = \"webhook\"\nurl = \"http://{address}/instant\"\n\
                  signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = 256\n"
             )
         })

@@ -5,6 +5,7 @@
 //! instant destination run here. `limit = 1 / (1/bare + 1/engine)` is what the machine could do if the
 //! bridge added nothing to an HTTP server and a durable log.
 
+mod backlog;
 mod child;
 mod destination;
 mod load;
@@ -44,6 +45,9 @@ pub(super) struct Bench {
     /// events.
     #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1000..=4_000_000))]
     registries: Option<u64>,
+    /// Measure, besides, what a backlog of so many deliveries costs (1000000 take some minutes and gigabytes).
+    #[arg(long, value_name = "DELIVERIES", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u64).range(10_000..=4_000_000))]
+    backlog: Option<u64>,
     /// Serve a bare handler and nothing else. Used by the benchmark itself.
     #[arg(long, hide = true)]
     bare: bool,
@@ -124,6 +128,10 @@ impl Bench {
         if let Some(records) = self.registries {
             output.note("registries …");
             document["registries"] = registries(home.path(), records).await?;
+        }
+        if let Some(items) = self.backlog {
+            output.note("backlog …");
+            document["backlog"] = backlog::backlog(home.path(), items).await?;
         }
         if output.is_json() {
             output.json(&document);

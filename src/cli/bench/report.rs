@@ -192,6 +192,39 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
     for (name, value) in lines {
         output.line(&format!("{name:34} {value}"));
     }
+    let backlog = &document["backlog"];
+    if !backlog.is_null() {
+        output.line("");
+        let row = [
+            "items",
+            "resident_mb",
+            "disk_mb",
+            "first_delivery_s",
+            "drained_per_s",
+            "enqueue_us",
+            "enqueue_cost_ratio",
+            "claim_us",
+            "claim_cost_ratio",
+        ];
+        let shown = row.map(|key| match key {
+            "items" | "resident_mb" | "disk_mb" | "drained_per_s" => number(&backlog[key]),
+            _ => millis(&backlog[key]),
+        });
+        output.figures(
+            &[
+                "backlog",
+                "resident MB",
+                "disk MB",
+                "first delivery s",
+                "drained/s",
+                "enqueue µs",
+                "against empty",
+                "claim µs",
+                "against empty",
+            ],
+            [shown.to_vec()],
+        );
+    }
     let registries = &document["registries"];
     if !registries.is_null() {
         output.line("");

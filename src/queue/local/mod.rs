@@ -45,6 +45,7 @@
 mod accept;
 pub mod baseline;
 pub mod bench;
+pub mod bench_backlog;
 pub mod bench_registry;
 mod blob;
 mod carry;
