@@ -17,15 +17,48 @@ use crate::metrics::{self, ReceiveResult};
 use crate::queue::{Acceptance, QueueError};
 use crate::setup::Source;
 
+/// Whatever comes to a path below `/webhooks`.
+pub(super) async fn webhook(
+    request: HttpRequest,
+    payload: web::Payload,
+    inlet: web::Data<Inlet>,
+) -> HttpResponse {
+    match *request.method() {
+        // Some vendors probe with GET or HEAD before they subscribe.
+        Method::POST | Method::GET => receive(request, payload, inlet).await,
+        Method::HEAD if source_of(&request, &inlet).is_some() => HttpResponse::Ok().finish(),
+        Method::HEAD => HttpResponse::NotFound().finish(),
+        _ => {
+            ApiError::new(Code::MethodNotAllowed, "webhooks are posted: use POST").error_response()
+        }
+    }
+}
+
+/// The name of the source in the request's path, and the token after it, if there is one.
+fn address(request: &HttpRequest) -> Option<(&str, Option<&str>)> {
+    let rest = request.match_info().unprocessed().strip_prefix('/')?;
+    match rest.split_once('/') {
+        None => Some((rest, None)),
+        Some((name, token)) if !token.is_empty() && !token.contains('/') => {
+            Some((name, Some(token)))
+        }
+        Some(_) => None,
+    }
+}
+
+fn source_of<'a>(request: &HttpRequest, inlet: &'a Inlet) -> Option<&'a Source> {
+    let (name, _) = address(request)?;
+    inlet.sources.get(name).map(|source| &**source)
+}
+
 /// Receives one webhook.
-pub(super) async fn receive(
+async fn receive(
     request: HttpRequest,
     payload: web::Payload,
     inlet: web::Data<Inlet>,
 ) -> HttpResponse {
     let started = Instant::now();
-    let name = request.match_info().get("source").unwrap_or_default();
-    let Some(source) = inlet.sources.get(name) else {
+    let Some(source) = source_of(&request, &inlet) else {
         // The name comes from outside: it must not become a metric label.
         metrics::unknown_source();
         tracing::info!(target: "event.received", result = "unknown_source", "no such source");
@@ -66,7 +99,9 @@ async fn take(
     let now = inlet.clock.now();
     let inbound = InboundRequest::new(RequestParts {
         method: request.method().as_str().to_owned(),
-        path_token: request.match_info().get("token").map(str::to_owned),
+        path_token: address(request)
+            .and_then(|(_, token)| token)
+            .map(str::to_owned),
         query: request.query_string().to_owned(),
         headers: headers(request),
         body,
@@ -164,14 +199,4 @@ fn headers(request: &HttpRequest) -> Vec<(String, String)> {
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), text(value)))
         .collect()
-}
-
-/// Answers a vendor's probe: the URL is there.
-pub(super) async fn probe(request: HttpRequest, inlet: web::Data<Inlet>) -> HttpResponse {
-    let name = request.match_info().get("source").unwrap_or_default();
-    if inlet.sources.contains_key(name) {
-        HttpResponse::Ok().finish()
-    } else {
-        HttpResponse::NotFound().finish()
-    }
 }

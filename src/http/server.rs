@@ -110,21 +110,12 @@ fn routes(
     office: Option<web::Data<Office>>,
 ) {
     if let Some(inlet) = inlet {
-        if let Some(apis) = &inlet.apis {
-            store_api::routes(config, apis.clone());
-        }
+        let apis = inlet.apis.clone();
         config.app_data(inlet);
-        for path in ["/webhooks/{source}", "/webhooks/{source}/{token}"] {
-            config.service(
-                web::resource(path)
-                    .route(web::post().to(receive::receive))
-                    // Some vendors probe with GET or HEAD before they subscribe.
-                    .route(web::get().to(receive::receive))
-                    .route(web::head().to(receive::probe))
-                    .default_service(web::to(|| async {
-                        error(Code::MethodNotAllowed, "webhooks are posted: use POST")
-                    })),
-            );
+        // First, and by a plain prefix: routes are tried in turn, and most requests are webhooks.
+        config.service(web::scope("/webhooks").default_service(web::to(receive::webhook)));
+        if let Some(apis) = apis {
+            store_api::routes(config, apis);
         }
     }
     if let Some(office) = office {

@@ -39,8 +39,9 @@ pub(super) struct Story<'a> {
 impl Story<'_> {
     /// The story as JSON text.
     pub(super) fn to_json(&self) -> Bytes {
-        serde_json::to_vec(self)
-            .expect("texts, numbers and lists are always JSON")
-            .into()
+        // Most are longer than a serializer thinks at first.
+        let mut json = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut json, self).expect("texts, numbers and lists are always JSON");
+        json.into()
     }
 }
