@@ -164,7 +164,11 @@ pub fn influence(
         .collect();
     let without = current(&others, precedence).cloned();
     let with = current(entries, precedence).cloned();
+    let own_taken_back = entries.iter().any(|entry| {
+        matches!(entry, Entry::Outcome(own) if own.outcome.event == event && is_withdrawn(entries, own))
+    });
     let why = match (&without, &with) {
+        (None, None) if own_taken_back => "what it says was taken back",
         (None, None) => "nothing holds",
         (None, Some(_)) => "nothing else is known",
         (Some(without), with) if is_withdrawn(entries, without) => match with {
@@ -438,6 +442,11 @@ mod tests {
             )
         );
         assert_eq!(told(&all, second).2, "what it says was taken back");
+        let nothing_left = [all[1].clone(), all[2].clone()];
+        assert_eq!(
+            told(&nothing_left, second),
+            (None, None, "what it says was taken back")
+        );
     }
 
     fn entry() -> impl Strategy<Value = Entry> {
