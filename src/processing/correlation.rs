@@ -162,10 +162,7 @@ impl<'v, 'r> Finder<'v, 'r> {
         let Some(link) = self.view.record::<Link>(key)? else {
             return Ok(format!("{word} `{id}` is not known yet"));
         };
-        // A contact lives for years: when it was first seen says nothing about which of its calls is meant.
-        if kind == LinkKind::Deal {
-            trail.anchored_by(link.first_seen.get());
-        }
+        trail.anchored_by(link.first_seen.get());
         let news = trail.learn(|subject| link.known.fill(subject));
         Ok(told(word, &id, &news))
     }
@@ -224,16 +221,21 @@ impl<'v, 'r> Finder<'v, 'r> {
         )))
     }
 
-    /// Looks for the call under a phone or address, as the destination's `touch` says.
+    /// Looks for the call under a phone or address, as the destination's `touch` says. When the agent is known,
+    /// calls that another one held are not meant.
     fn call(&mut self, key: RegistryKey, who: &str, trail: &mut Trail<'_>) -> Result<String> {
         trail.read = true;
         let look_back = trail.options.look_back;
         let window = (earlier(trail.anchor, look_back), trail.anchor);
-        match self.touched(key, window, trail.options)? {
+        let agent = trail.subject.agent_id.clone();
+        let of_agent = agent
+            .as_deref()
+            .map_or_else(String::new, |agent| format!(" of agent `{agent}`"));
+        match self.touched(key, window, agent.as_deref(), trail.options)? {
             Touched::Nothing => {}
             Touched::Several(count) => {
                 return Ok(format!(
-                    "ambiguous: {count} calls with {who}, and `touch` is \"only\""
+                    "ambiguous: {count} calls{of_agent} with {who}, and `touch` is \"only\""
                 ));
             }
             Touched::Call(at, call) => {
@@ -250,7 +252,7 @@ impl<'v, 'r> Finder<'v, 'r> {
         }
         let days = look_back.as_hours() / 24;
         Ok(format!(
-            "no call with {who} in the {days} days before {}",
+            "no call{of_agent} with {who} in the {days} days before {}",
             trail.anchor
         ))
     }
@@ -259,6 +261,7 @@ impl<'v, 'r> Finder<'v, 'r> {
         &mut self,
         key: RegistryKey,
         window: (Timestamp, Timestamp),
+        agent: Option<&str>,
         options: &Correlation,
     ) -> Result<Touched> {
         let order = match options.touch {
@@ -275,6 +278,13 @@ impl<'v, 'r> Finder<'v, 'r> {
                 sources.contains(call.source.as_str()) || call.source == SourceName::ADMIN
             };
             if !options.calls.as_ref().is_none_or(counts) {
+                continue;
+            }
+            let held_by = call.known.agent_id.get();
+            if agent
+                .zip(held_by)
+                .is_some_and(|(agent, by)| agent != by.as_str())
+            {
                 continue;
             }
             calls.push((at, call));

@@ -97,18 +97,17 @@ impl Call {
         }
     }
 
-    /// Where else it is found: under phone, e-mail and agent, at its beginning.
+    /// Where else it is found: under phone and e-mail, at its beginning. Which agent held it narrows what is
+    /// found there; nobody is found by the agent alone.
     pub fn places(&self) -> Vec<Place> {
         let Some(at) = self.began_at() else {
             return Vec::new();
         };
         let phone = self.known.phone.get();
         let email = self.known.email.get();
-        let agent = self.known.agent_id.get();
         let keys = [
             phone.map(places::calls_of_phone),
             email.map(|email| places::calls_of_email(email)),
-            agent.map(|agent| places::calls_of_agent(agent)),
         ];
         let keys = keys.into_iter().flatten();
         keys.map(|key| Place { key, at }).collect()

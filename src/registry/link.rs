@@ -34,7 +34,8 @@ pub struct Link {
     /// Whom it concerns.
     #[serde(default)]
     pub known: Known,
-    /// When it was first spoken of.
+    /// When the deal was first spoken of. A contact lives for years: that it was known before says nothing about
+    /// which of its calls is meant.
     #[serde(default, skip_serializing_if = "Earliest::is_empty")]
     pub first_seen: Earliest,
 }
@@ -44,9 +45,11 @@ impl Link {
     /// contact (its call, booking and deal) is not the contact's.
     pub fn of(kind: LinkKind, subject: &Subject, stamp: Stamp) -> Self {
         let mut known = Known::of(subject, stamp);
+        let mut first_seen = Earliest::said(stamp);
         match kind {
             LinkKind::Deal => known.deal_id = Latest::default(),
             LinkKind::Contact => {
+                first_seen = Earliest::default();
                 known.contact_id = Latest::default();
                 known.deal_id = Latest::default();
                 known.booking_id = Latest::default();
@@ -57,7 +60,7 @@ impl Link {
         Self {
             v: 1,
             known,
-            first_seen: Earliest::said(stamp),
+            first_seen,
         }
     }
 

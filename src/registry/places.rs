@@ -39,8 +39,3 @@ pub fn calls_of_phone(phone: &Phone) -> RegistryKey {
 pub fn calls_of_email(email: &str) -> RegistryKey {
     RegistryKey::of(&["call-email", email])
 }
-
-/// Calls that this agent held, by their beginning.
-pub fn calls_of_agent(agent: &str) -> RegistryKey {
-    RegistryKey::of(&["call-agent", agent])
-}

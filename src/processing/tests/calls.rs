@@ -132,6 +132,60 @@ async fn calls_of_sources_that_the_destination_does_not_know_do_not_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_another_agent_held_are_not_meant_when_the_agent_is_known() {
+    let mut world = World::new();
+    for (about, at) in [
+        ("call=c1 agent=a", 3),
+        ("call=c2", 4),
+        ("call=c3 agent=b", 5),
+    ] {
+        world
+            .hear("voice", vec![call(&format!("{about} {PHONE}"), at)])
+            .await;
+    }
+    for (about, expected) in [("agent=b", "c3"), ("agent=a", "c2"), ("", "c3")] {
+        let about = format!("deal=d-{about} {about} {PHONE}");
+        let id = world.hear("crm", vec![outcome(Closed, &about, 10)]).await;
+        world.settle().await;
+        let trace = world.trace(id).await;
+        assert_eq!(trace["routing"][0]["target"], expected, "{about}: {trace}");
+    }
+    let about = format!("agent=c {}", PHONE.replace("7777", "8888"));
+    world
+        .hear("voice", vec![call("call=c4 agent=b phone=+14155558888", 5)])
+        .await;
+    let id = world.hear("crm", vec![outcome(Closed, &about, 10)]).await;
+    world.settle().await;
+    assert_eq!(world.disposition(id).await, Disposition::Waiting);
+    let trace = world.trace(id).await.to_string();
+    assert!(
+        trace.contains("no call of agent `c` with +14155558888"),
+        "{trace}"
+    );
+    world
+        .hear("voice", vec![call("call=c5 agent=c phone=+14155558888", 6)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.trace(id).await["routing"][0]["target"], "c5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_seen_long_ago_still_finds_the_last_call() {
+    let mut world = World::new();
+    let about = format!("contact=p {PHONE}");
+    world.hear("crm", vec![outcome(NoShow, &about, 0)]).await;
+    for (id, at) in [("c1", -5), ("c2", 5)] {
+        let about = format!("call={id} {PHONE}");
+        world.hear("voice", vec![call(&about, at)]).await;
+    }
+    world
+        .hear("crm", vec![outcome(Closed, "contact=p", 100)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "no_show"), ("c2", "closed")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_booking_tells_the_phone_and_the_call_of_a_no_show_that_names_only_it() {
     for booking_first in [true, false] {
         let mut world = World::new();
