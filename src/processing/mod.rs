@@ -482,14 +482,14 @@ impl Case<'_> {
 
 /// The disposition after routing: an outcome that waits for its address makes the event wait; one that no
 /// destination can address for good is `unmatched`; one that only some can address stays `mapped`. The reason
-/// names the others.
+/// names the others. An event that waits for a look-up goes on waiting; what the rest of it lacks is told, too.
 fn conclude(
     disposition: Disposition,
     reason: String,
     facts: &[Fact],
     routing: &Routing,
 ) -> (Disposition, String) {
-    if disposition != Disposition::Mapped {
+    if !matches!(disposition, Disposition::Mapped | Disposition::Waiting) {
         return (disposition, reason);
     }
     let goes_somewhere = |f: &Fact| !matches!(f, Fact::Appointment(_) | Fact::Call(_));
@@ -516,7 +516,7 @@ fn conclude(
     let settled = unresolved.is_empty()
         || routing.routed.iter().any(is_final)
         || !facts.iter().all(goes_somewhere);
-    let disposition = match settled {
+    let disposition = match settled || disposition == Disposition::Waiting {
         true => disposition,
         false => Disposition::Unmatched,
     };

@@ -325,7 +325,7 @@ impl Routing {
         let told = reasons.map(|routed| {
             let why = routed.unresolved.as_deref().unwrap_or_default();
             let until = routed.waits_until;
-            let until = until.map_or_else(String::new, |until| format!(" (until {until})"));
+            let until = until.map_or_else(String::new, |until| format!(" (until {until:.0})"));
             format!("{}: {why}{until}", routed.destination)
         });
         told.collect::<Vec<_>>().join("; ")

@@ -414,8 +414,16 @@ async fn run(history: Vec<(usize, Deed)>, order: Vec<(u32, Between)>) {
     }
 }
 
+/// Few worlds for every day; `PROPTEST_CASES` asks for more.
+fn worlds() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(40),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(worlds())]
 
     #[test]
     fn in_the_end_every_target_holds_what_the_model_says(

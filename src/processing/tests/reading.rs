@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::{Processor, refused};
+use super::super::{Processor, Routed, Routing, conclude, refused};
 use crate::clock::Clock;
 use crate::connector::{Catalogue, Inbound, SourceOptions};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
@@ -92,6 +92,46 @@ fn a_body_that_cannot_be_read_fails_whoever_it_is_from() {
         processed.reason.starts_with("the body cannot be read"),
         "{}",
         processed.reason
+    );
+}
+
+#[test]
+fn an_event_that_waits_for_a_look_up_and_an_address_tells_both() {
+    let routed = |waits_until| Routed {
+        destination: crate::model::DestinationName::new("aura").unwrap(),
+        kind: None,
+        outcome: None,
+        retract: false,
+        route: None,
+        address: None,
+        matcher: None,
+        target: None,
+        provisional: false,
+        asked: Vec::new(),
+        unresolved: Some("call needs outcome.call_id".to_owned()),
+        waits_until,
+        not_before: None,
+    };
+    let told = |routed| {
+        let routing = Routing {
+            routed: vec![routed],
+            ..Routing::default()
+        };
+        let reason = "2 of 3 items waiting: waits for the look-up `deal`".to_owned();
+        conclude(Disposition::Waiting, reason, &[], &routing)
+    };
+    let (disposition, reason) = told(routed(Some(Timestamp::UNIX_EPOCH)));
+    assert_eq!(disposition, Disposition::Waiting);
+    assert_eq!(
+        reason,
+        "2 of 3 items waiting: waits for the look-up `deal`; waits for an address at aura: call needs \
+         outcome.call_id (until 1970-01-01T00:00:00Z)"
+    );
+    let (disposition, reason) = told(routed(None));
+    assert_eq!(disposition, Disposition::Waiting);
+    assert!(
+        reason.ends_with("; no address at aura: call needs outcome.call_id"),
+        "{reason}"
     );
 }
 
