@@ -9,7 +9,7 @@ use crate::mapping::{Personal, Trace};
 /// Summary, outcomes and deliveries.
 pub(super) fn summary(story: &Value) -> String {
     let mut text = String::new();
-    head(&mut text, &story["event"]);
+    head(&mut text, story);
     outcomes(&mut text, story);
     deliveries(&mut text, story, false);
     text
@@ -18,7 +18,7 @@ pub(super) fn summary(story: &Value) -> String {
 /// Everything: every rule asked, every value set, where each fact went, every attempt.
 pub(super) fn tell(story: &Value) -> String {
     let mut text = String::new();
-    head(&mut text, &story["event"]);
+    head(&mut text, story);
     lookups(&mut text, &story["trace"]["lookups"]);
     rules(&mut text, &story["trace"]);
     attendance(&mut text, &story["trace"]);
@@ -47,7 +47,8 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn head(text: &mut String, event: &Value) {
+fn head(text: &mut String, story: &Value) {
+    let event = &story["event"];
     say!(text, "event       {}", word(&event["id"]));
     say!(
         text,
@@ -55,6 +56,9 @@ fn head(text: &mut String, event: &Value) {
         word(&event["received_at"]),
         word(&event["source"])
     );
+    if let Some(verified_by) = story["verified_by"].as_str() {
+        say!(text, "verified    by {verified_by}");
+    }
     say!(text, "type        {}", word(&event["event_type"]));
     say!(
         text,

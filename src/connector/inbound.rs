@@ -18,7 +18,7 @@ use super::reader::{Log, Reader};
 use super::redact::{Redaction, pointer_tokens};
 use super::request::{
     Answer, InboundRequest, Reception, Refusal, RequestParts, UnsignedRequest, Unverified,
-    VerifiedRequest,
+    VERIFIED_BY, VerifiedRequest,
 };
 use super::sign::SignError;
 use super::tenant::Tenant;
@@ -143,7 +143,9 @@ impl Inbound {
                 event_type: judged.event_type,
                 dedupe_key: judged.dedupe_key,
                 dedupe_window: self.rules.window,
-                kept: request.into_verified().map(|parts| self.keep(parts)),
+                kept: request
+                    .into_verified()
+                    .map(|parts| self.keep(parts, judged.verified_by)),
             }),
         }
     }
@@ -159,6 +161,7 @@ impl Inbound {
                 .and_then(|template| template.text(arrival))
                 .map(|text| text.chars().take(MAX_EVENT_TYPE).collect()),
             dedupe_key: dedupe_key(&rules.dedupe, arrival),
+            verified_by: rules.verifier.told(arrival),
         })
     }
 
@@ -171,12 +174,13 @@ impl Inbound {
         answer.map_or(Ok(()), |answer| Err(Early::Handshake(answer)))
     }
 
-    /// What is stored of a request: no credentials, no transport details.
-    fn keep(&self, mut parts: RequestParts) -> RequestParts {
+    /// What is stored of a request: no credentials, no transport details; and what verified it.
+    fn keep(&self, mut parts: RequestParts, verified_by: String) -> RequestParts {
         let redaction = &self.rules.redaction;
         parts
             .headers
             .retain(|(name, _)| redaction.keeps_header(name));
+        parts.set_header(VERIFIED_BY, verified_by);
         parts.query = redaction.query(parts.query);
         parts.body = redaction.body(self.rules.body, parts.body);
         parts.path_token = None;
@@ -258,6 +262,7 @@ enum Early {
 struct Judged {
     event_type: Option<String>,
     dedupe_key: [u8; 16],
+    verified_by: String,
 }
 
 /// The first half of a SHA-256 over the parts, each with its length, so that no two lists of parts

@@ -55,7 +55,7 @@ pub use outbound::{
 };
 pub use request::{
     Answer, InboundRequest, Reception, Refusal, RefusalCode, RequestParts, UnsignedRequest,
-    Unverified, Verified, VerifiedRequest,
+    Unverified, VERIFIED_BY, Verified, VerifiedRequest,
 };
 pub use run::{CaseReport, request_of, run_cases, source_of};
 pub use sign::SignError;

@@ -255,6 +255,10 @@ impl fmt::Debug for VerifiedRequest {
     }
 }
 
+/// The header under which a stored event says what it was verified by, in words. One of that name that a sender
+/// gives is not kept.
+pub const VERIFIED_BY: &str = "outcome-bridge-verified-by";
+
 impl VerifiedRequest {
     /// The vendor's name for what happened, where it can be told without mapping.
     pub fn event_type(&self) -> Option<&str> {

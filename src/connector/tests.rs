@@ -69,6 +69,30 @@ fn tokens_are_found_at_every_place_and_never_stored() {
 }
 
 #[test]
+fn what_verified_a_request_is_stored_with_it_and_nobody_else_can_say_so() {
+    let both = "[inbound]\nbody = \"json\"\n[inbound.verify]\nkind = \"any\"\n\
+        [[inbound.verify.of]]\nkind = \"mac\"\nheader = [\"x-signature\"]\nsecret = \"secret\"\n\
+        [[inbound.verify.of]]\nkind = \"token\"\nat = \"header:x-token\"\nsecret = \"secret\"";
+    let source = source(both, "s3cret", URL);
+    let told = |parts: RequestParts| match received(&source, parts) {
+        Reception::Verified(kept) => {
+            let named = kept.headers().iter();
+            let named = named.filter(|(name, _)| name == super::VERIFIED_BY);
+            named.map(|(_, told)| told.clone()).collect::<Vec<_>>()
+        }
+        other => panic!("it verifies: {other:?}"),
+    };
+    let mut sealed = signed(&source, "{}");
+    sealed.headers.push((
+        super::VERIFIED_BY.to_owned(),
+        "the sender's word".to_owned(),
+    ));
+    assert_eq!(told(sealed), ["hmac-sha256 in the header `x-signature`"]);
+    let token = request("POST", "", &[("x-token", "s3cret")], b"{}").into_parts();
+    assert_eq!(told(token), ["the token at header `x-token`"]);
+}
+
+#[test]
 fn a_form_token_is_found_and_removed() {
     let inbound = "[inbound]\nbody = \"form\"\n[inbound.verify]\nkind = \"token\"\nat = \"form:token\"\nsecret = \"secret\"";
     let source = source(inbound, "s3cret", URL);

@@ -538,6 +538,7 @@ async fn the_admins_loop_send_look_save_map_change_replay() {
     let explained = done(about(&bridge, &["events", "explain", &id])).stdout;
     for word in [
         &id,
+        "verified    by hmac-sha256 in the header `webhook-signature`",
         "own_won",
         "mapped",
         "call/call-1",

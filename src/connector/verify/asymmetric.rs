@@ -39,6 +39,7 @@ struct Key {
 
 /// See the module.
 pub(in crate::connector) struct Asymmetric {
+    algorithm: Algorithm,
     envelope: Envelope,
     keys: Vec<Key>,
     not_after: Option<Timestamp>,
@@ -68,6 +69,7 @@ impl Asymmetric {
         let keys = algorithm.and_then(|algorithm| read_keys(reader, settings, algorithm));
         let envelope = Envelope::read(reader)?;
         Some(Self {
+            algorithm: algorithm?,
             envelope,
             keys: keys?,
             not_after,
@@ -76,6 +78,14 @@ impl Asymmetric {
 
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    pub(super) fn told(&self, arrival: &Arrival<'_>) -> String {
+        let algorithm = match self.algorithm {
+            Algorithm::Ed25519 => "ed25519",
+            Algorithm::RsaSha256 => "rsa-pkcs1-sha256",
+        };
+        self.envelope.told(algorithm, arrival)
     }
 
     pub(super) fn verify(&self, arrival: &Arrival<'_>) -> Result<(), Refusal> {

@@ -81,6 +81,14 @@ impl Envelope {
         self.header(arrival).is_some()
     }
 
+    /// What stands where, in words: "`hmac-sha256` in the header `x-signature`".
+    pub(super) fn told(&self, algorithm: &str, arrival: &Arrival<'_>) -> String {
+        let mut names = self.headers.iter();
+        let present = names.find(|name| arrival.parts.header(name).is_some());
+        let header = present.map_or("", String::as_str);
+        format!("{algorithm} in the header `{header}`")
+    }
+
     /// Whether every byte of the body is signed, directly or by its hash.
     pub(super) fn covers_body(&self) -> bool {
         self.content.covers_body()

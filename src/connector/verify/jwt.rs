@@ -62,6 +62,13 @@ impl Jwt {
         matches!(self.place, Place::Body)
     }
 
+    pub(super) fn told(&self) -> String {
+        match &self.place {
+            Place::Header(name) => format!("a JWT in the header `{name}`"),
+            Place::Body => "a JWT that is the body".to_owned(),
+        }
+    }
+
     pub(super) fn is_present(&self, arrival: &Arrival<'_>) -> bool {
         self.find(arrival).is_some()
     }

@@ -84,6 +84,16 @@ impl Mac {
         &self.envelope
     }
 
+    pub(super) fn told(&self, arrival: &Arrival<'_>) -> String {
+        let algorithm = match self.keys.first().map(|key| &key.hasher) {
+            Some(Hasher::HmacSha256(_)) => "hmac-sha256",
+            Some(Hasher::HmacSha1(_)) => "hmac-sha1",
+            Some(Hasher::HmacSha512(_)) => "hmac-sha512",
+            Some(Hasher::Sha256(_)) | None => "sha256",
+        };
+        self.envelope.told(algorithm, arrival)
+    }
+
     pub(super) fn verify(&self, arrival: &Arrival<'_>) -> Result<(), Refusal> {
         let sealed = self.envelope.open(arrival)?;
         let urls = self.envelope.urls(arrival);

@@ -121,6 +121,25 @@ impl Verifier {
         }
     }
 
+    /// What a request that verifies is verified by, in words.
+    pub(super) fn told(&self, arrival: &Arrival<'_>) -> String {
+        match self {
+            Self::Mac(mac) => mac.told(arrival),
+            Self::Asymmetric(asymmetric) => asymmetric.told(arrival),
+            Self::Jwt(jwt) => jwt.told(),
+            Self::Token(token) => token.told(),
+            Self::Any(of) => of
+                .iter()
+                .find(|one| one.is_present(arrival))
+                .map_or_else(String::new, |one| one.told(arrival)),
+            Self::All(of) => {
+                let all: Vec<String> = of.iter().map(|one| one.told(arrival)).collect();
+                all.join(", and ")
+            }
+            Self::None(_) => "nothing".to_owned(),
+        }
+    }
+
     /// Why nothing is verified, if nothing is.
     pub(super) fn unverified(&self) -> Option<&str> {
         match self {

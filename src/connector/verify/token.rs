@@ -49,6 +49,10 @@ impl Token {
         })
     }
 
+    pub(super) fn told(&self) -> String {
+        format!("the token at {}", self.place.described())
+    }
+
     pub(super) fn is_present(&self, arrival: &Arrival<'_>) -> bool {
         matches!(self.find(arrival), Ok(Some(_)))
     }

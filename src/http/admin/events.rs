@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::query::Query;
+use crate::connector::VERIFIED_BY;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
@@ -62,8 +63,15 @@ pub(super) async fn show(
         deliveries.push(delivery);
     }
     let standings = office.queue.standings_of(id).await?;
+    // A body that does not read any more must not hide the story.
+    let stored = office.queue.event(id).await;
+    let mut headers = stored
+        .map_or_else(|_| Vec::new(), |event| event.headers)
+        .into_iter();
+    let verified_by = headers.find(|(name, _)| name == VERIFIED_BY);
     Ok(HttpResponse::Ok().json(json!({
         "event": summary,
+        "verified_by": verified_by.map(|(_, told)| told),
         "trace": trace,
         "outcomes": outcomes,
         "truth": standings,
