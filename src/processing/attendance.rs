@@ -5,13 +5,13 @@
 //! appointment, before or after, makes that event be processed again: the inferred outcome then goes away or
 //! comes back by itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::model::{AppointmentChange, Basis, Fact, Outcome, OutcomeKind};
-use crate::queue::{Result, StoredEvent};
-use crate::registry::{View, later, usable_end};
+use crate::queue::{Order, Result, StoredEvent};
+use crate::registry::{Appointment, Presence, Report, View, later, places, usable_end};
 use crate::setup::Source;
 
 /// The rule that inferred outcomes name.
@@ -86,6 +86,11 @@ pub(super) fn infer(
             continue;
         }
         let due = later(end, source.grace);
+        let held = (schedule.start.unwrap_or(end), due);
+        if let Some(report) = reported(&appointment, source, held, view)? {
+            attendance.note(booking, &report);
+            continue;
+        }
         if now < due {
             let expected = format!("expected at {due} unless something else is heard");
             attendance.note(booking, &expected);
@@ -114,6 +119,54 @@ pub(super) fn infer(
     // From the last fact to the first, since the last word on a booking holds; told in the order of the facts.
     attendance.inferred.reverse();
     Ok(attendance)
+}
+
+/// The most reports of one person that are looked at.
+const MOST_REPORTS: usize = 64;
+
+/// What was reported, while the appointment was on or its grace ran, of the person that it is with by somebody
+/// who does not name its booking.
+fn reported(
+    appointment: &Appointment,
+    source: &Source,
+    (start, due): (Timestamp, Timestamp),
+    view: &mut View<'_>,
+) -> Result<Option<String>> {
+    let known = &appointment.known;
+    let phone = known.phone.get().map(places::presence_of_phone);
+    let email = known.email.get();
+    let email = email.map(|email| places::presence_of_email(email));
+    let mut found = BTreeSet::new();
+    for key in phone.into_iter().chain(email) {
+        // What takes a report back may come at any time after it.
+        let after = (start, Timestamp::MAX);
+        found.extend(view.find(key, after, Order::Oldest, MOST_REPORTS)?);
+    }
+    let mut reports: BTreeMap<OutcomeKind, (Report, String)> = BTreeMap::new();
+    for (_, key) in found {
+        let Some(presence) = view.record::<Presence>(key)? else {
+            continue;
+        };
+        // What names a booking of the same calendar stands in that booking's own record.
+        if presence.source == source.name.as_str() && presence.booking_id.is_some() {
+            continue;
+        }
+        let is_said = presence.report.holds();
+        if is_said && presence.at > due {
+            continue;
+        }
+        let (report, by) = reports.entry(presence.kind).or_default();
+        if is_said {
+            *by = presence.source;
+        }
+        report.join(presence.report);
+    }
+    let mut holding = reports
+        .into_iter()
+        .filter(|(_, (report, _))| report.holds());
+    Ok(holding
+        .next()
+        .map(|(kind, (_, by))| format!("{kind} was reported by `{by}` of its lead at that time")))
 }
 
 impl Attendance {

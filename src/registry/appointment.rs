@@ -45,6 +45,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// Said, and not taken back so far.
+    pub(super) fn said(stamp: Stamp) -> Self {
+        Self {
+            said: Latest::said(stamp, Some(())),
+            taken_back: Latest::default(),
+        }
+    }
+
+    /// Taken back.
+    pub(super) fn taken_back(stamp: Stamp) -> Self {
+        Self {
+            said: Latest::default(),
+            taken_back: Latest::said(stamp, Some(())),
+        }
+    }
+
     /// Whether it holds.
     pub fn holds(&self) -> bool {
         let at = |word: &Latest<()>| word.stamp().map(|stamp| stamp.at);
@@ -55,7 +71,8 @@ impl Report {
         self.said.is_empty() && self.taken_back.is_empty()
     }
 
-    fn join(&mut self, other: Self) {
+    /// Takes what another one says.
+    pub fn join(&mut self, other: Self) {
         self.said.join(other.said);
         self.taken_back.join(other.taken_back);
     }

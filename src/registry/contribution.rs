@@ -7,6 +7,7 @@ use super::call::Call;
 use super::latest::Stamp;
 use super::link::{Link, LinkKind};
 use super::places;
+use super::presence::Presence;
 use crate::model::{EventId, Fact, Subject};
 use crate::queue::RegistryKey;
 
@@ -19,6 +20,8 @@ pub enum Contribution {
     Call(Box<Call>),
     /// Of a deal or contact.
     Link(Box<Link>),
+    /// Of a person's presence.
+    Presence(Box<Presence>),
 }
 
 /// What the facts of one event say, by the record's key.
@@ -32,6 +35,7 @@ impl Contributions {
         for (n, fact) in facts.iter().enumerate() {
             let number = u16::try_from(n).unwrap_or(u16::MAX);
             said.add(fact, (event, number), source, platform);
+            said.presence(fact, (event, number), source);
         }
         said
     }
@@ -83,6 +87,23 @@ impl Contributions {
                 self.links(source, &call.subject, stamp);
             }
             Fact::Release(_) => {}
+        }
+    }
+
+    fn presence(&mut self, fact: &Fact, (event, number): (EventId, u16), source: &str) {
+        let at = match fact {
+            Fact::Outcome(outcome) => outcome.occurred_at,
+            Fact::Retraction(retraction) => retraction.occurred_at,
+            Fact::Appointment(_) | Fact::Call(_) | Fact::Release(_) => return,
+        };
+        let stamp = Stamp {
+            at,
+            event,
+            fact: number,
+        };
+        if let Some(said) = Presence::of(fact, source, stamp) {
+            let key = places::presence(event, number);
+            self.put(key, Contribution::Presence(Box::new(said)));
         }
     }
 

@@ -23,6 +23,7 @@ mod latest;
 mod link;
 mod memory;
 pub mod places;
+mod presence;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -36,6 +37,7 @@ pub use known::{Details, Known};
 pub use latest::{Earliest, Latest, Stamp};
 pub use link::{Link, LinkKind};
 pub use memory::Memory;
+pub use presence::Presence;
 pub use view::View;
 
 /// How long a record is kept after it was last of use.

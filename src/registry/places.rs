@@ -2,7 +2,7 @@
 //! every key, so that the same booking id from two vendors is two appointments.
 
 use super::link::LinkKind;
-use crate::model::Phone;
+use crate::model::{EventId, Phone};
 use crate::queue::RegistryKey;
 
 /// The record of an appointment.
@@ -38,4 +38,19 @@ pub fn calls_of_phone(phone: &Phone) -> RegistryKey {
 /// Calls with this e-mail address, by their beginning.
 pub fn calls_of_email(email: &str) -> RegistryKey {
     RegistryKey::of(&["call-email", email])
+}
+
+/// What a fact of an event reports of a person's presence.
+pub fn presence(event: EventId, fact: u16) -> RegistryKey {
+    RegistryKey::of(&["presence", &event.to_string(), &fact.to_string()])
+}
+
+/// Reports of the presence of whom this phone belongs to, by their moment.
+pub fn presence_of_phone(phone: &Phone) -> RegistryKey {
+    RegistryKey::of(&["presence-phone", phone.as_str()])
+}
+
+/// Reports of the presence of whom this e-mail address belongs to, by their moment.
+pub fn presence_of_email(email: &str) -> RegistryKey {
+    RegistryKey::of(&["presence-email", email])
 }

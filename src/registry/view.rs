@@ -177,6 +177,11 @@ impl<'a> View<'a> {
                     record.restate(event, *said);
                     (encode(&record)?, Vec::new(), super::later(now, super::KEPT))
                 }
+                // One fact's own: nobody else speaks of it.
+                Contribution::Presence(said) => {
+                    let keep_until = super::later(now, super::KEPT);
+                    (encode(&*said)?, said.places(), keep_until)
+                }
             };
             let (value, places, keep_until) = record;
             self.records.push(Record {

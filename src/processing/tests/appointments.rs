@@ -65,6 +65,47 @@ async fn what_was_called_off_moved_marked_or_reported_is_not_inferred() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_no_show_that_names_only_the_lead_keeps_attendance_from_being_inferred() {
+    let booking = format!("booking=b phone={PHONE} email=a@example.com");
+    let booking = appointment(Booked, &booking, 0, Some((60, 90)));
+    for who in ["email=a@example.com", "phone=+14155557777"] {
+        for report_first in [true, false] {
+            let mut world = World::new();
+            let mut heard = vec![("cal", booking.clone()), ("crm", outcome(NoShow, who, 70))];
+            if report_first {
+                heard.reverse();
+            }
+            for (source, fact) in heard {
+                world.hear(source, vec![fact]).await;
+                set(&world, DAY);
+                world.settle().await;
+            }
+            assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")], "{who}");
+            world.hear("crm", vec![retraction(NoShow, who, 300)]).await;
+            world.settle().await;
+            assert_eq!(world.held(STORE), [(AT_PHONE, "shown")], "{who}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reported_of_the_lead_at_another_time_says_nothing_of_an_appointment() {
+    for at in [50, 90 + 121] {
+        let mut world = World::new();
+        let id = world.hear("cal", vec![booked((60, 90))]).await;
+        let about = format!("phone={PHONE}");
+        world.hear("crm", vec![outcome(NoShow, &about, at)]).await;
+        // The same calendar's report of another booking is about that one.
+        let other = format!("booking=other phone={PHONE}");
+        world.hear("cal", vec![outcome(NoShow, &other, 70)]).await;
+        set(&world, DAY);
+        world.settle().await;
+        let inferred = world.queue().outcomes_of(id).await.unwrap();
+        assert_eq!(inferred.len(), 1, "reported at {at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_s_word_and_a_cleared_mark_leave_attendance_to_be_inferred() {
     let mut world = World::new();
     world.hear("cal", vec![booked((60, 90))]).await;

@@ -28,11 +28,14 @@ enum Deed {
     NoShow,
     UndoNoShow,
     Shown,
+    NoShowByPhone,
+    UndoByPhone,
     Mark,
     Clear,
     Won { names_phone: bool },
     Lost,
     Reopened,
+    LostReopened,
     Refund,
 }
 
@@ -55,11 +58,14 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => Just(Deed::NoShow),
         1 => Just(Deed::UndoNoShow),
         1 => Just(Deed::Shown),
+        1 => Just(Deed::NoShowByPhone),
+        1 => Just(Deed::UndoByPhone),
         1 => Just(Deed::Mark),
         1 => Just(Deed::Clear),
         2 => any::<bool>().prop_map(|names_phone| Deed::Won { names_phone }),
         1 => Just(Deed::Lost),
         1 => Just(Deed::Reopened),
+        1 => Just(Deed::LostReopened),
         1 => Just(Deed::Refund),
     ]
 }
@@ -135,6 +141,9 @@ fn told(history: &[(usize, Deed)]) -> Vec<Word> {
             Deed::NoShow => words.push(("cal", outcome(NoShow, &last, at))),
             Deed::UndoNoShow => words.push(("cal", retraction(NoShow, &last, at))),
             Deed::Shown => words.push(("cal", outcome(Shown, &last, at))),
+            // By somebody who knows the lead, but no booking.
+            Deed::NoShowByPhone => words.push(("crm", outcome(NoShow, &phone, at))),
+            Deed::UndoByPhone => words.push(("crm", retraction(NoShow, &phone, at))),
             Deed::Won { names_phone } => {
                 let about = format!("{deal} {}", named(names_phone));
                 words.push(("crm", worth(500, outcome(Closed, &about, at))));
@@ -142,6 +151,7 @@ fn told(history: &[(usize, Deed)]) -> Vec<Word> {
             Deed::Refund => words.push(("crm", worth(200, outcome(Closed, &deal, at)))),
             Deed::Lost => words.push(("crm", outcome(Lost, &deal, at))),
             Deed::Reopened => words.push(("crm", retraction(Closed, &deal, at))),
+            Deed::LostReopened => words.push(("crm", retraction(Lost, &deal, at))),
         }
     }
     words
@@ -167,7 +177,8 @@ struct Model<'a> {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Said {
     target: String,
-    about: String,
+    /// Nothing: whatever is said of the lead.
+    about: Option<String>,
     kind: OutcomeKind,
     at: Timestamp,
     reported: bool,
@@ -283,22 +294,52 @@ impl<'a> Model<'a> {
                 .max_by_key(|(at, ..)| *at)
                 .is_some_and(|(_, said, _)| said)
         };
-        let over = end + SignedDuration::from_mins(GRACE) <= self.now;
-        (over && !off && !reported(NoShow) && !reported(Shown)).then(|| Said {
-            target: self.target(&schedule.subject, end),
-            about: format!("booking {booking}"),
-            kind: Shown,
-            at: end,
-            reported: false,
-            value: None,
+        let due = end + SignedDuration::from_mins(GRACE);
+        let of_lead = self.no_show_of_lead(booking, schedule.start.unwrap(), due);
+        (due <= self.now && !off && !reported(NoShow) && !reported(Shown) && !of_lead).then(|| {
+            Said {
+                target: self.target(&schedule.subject, end),
+                about: Some(format!("booking {booking}")),
+                kind: Shown,
+                at: end,
+                reported: false,
+                value: None,
+            }
         })
+    }
+
+    /// Whether somebody who does not know the booking reported its lead's absence.
+    fn no_show_of_lead(&self, booking: &str, start: Timestamp, due: Timestamp) -> bool {
+        let chain = self.chain(booking);
+        let mut of_booking = self.facts().filter_map(subject_of).filter(|(about, _)| {
+            let named = about.booking_id.as_ref();
+            named.is_some_and(|named| chain.contains(named))
+        });
+        let Some(phone) = of_booking.find_map(|(about, _)| about.phone.clone()) else {
+            return false;
+        };
+        let words = self.facts().filter_map(|fact| match fact {
+            Fact::Outcome(o) if o.kind == NoShow => Some((o.occurred_at, true, &o.subject)),
+            Fact::Retraction(r) if r.kind == NoShow => Some((r.occurred_at, false, &r.subject)),
+            _ => None,
+        });
+        let words = words.filter(|(at, said, about)| {
+            about.booking_id.is_none()
+                && about.phone.as_ref() == Some(&phone)
+                && *at >= start
+                && (!said || *at <= due)
+        });
+        words
+            .max_by_key(|(at, ..)| *at)
+            .is_some_and(|(_, said, _)| said)
     }
 
     /// What each target of the store holds.
     fn targets(&self) -> BTreeMap<String, Told> {
         let about = |subject: &Subject| match (&subject.booking_id, &subject.deal_id) {
-            (Some(booking), _) => format!("booking {booking}"),
-            (None, deal) => format!("deal {deal:?}"),
+            (Some(booking), _) => Some(format!("booking {booking}")),
+            (None, Some(deal)) => Some(format!("deal {deal}")),
+            (None, None) => None,
         };
         let mut said = Vec::new();
         let mut taken_back = Vec::new();
@@ -313,7 +354,8 @@ impl<'a> Model<'a> {
                     value: outcome.value.as_ref().map(|v| v.amount.to_string()),
                 }),
                 Fact::Retraction(fact) => {
-                    taken_back.push((about(&fact.subject), fact.kind, fact.occurred_at));
+                    let target = self.target(&fact.subject, fact.occurred_at);
+                    taken_back.push((target, about(&fact.subject), fact.kind, fact.occurred_at));
                 }
                 _ => {}
             }
@@ -324,8 +366,10 @@ impl<'a> Model<'a> {
             .collect();
         said.extend(bookings.iter().filter_map(|booking| self.inferred(booking)));
         said.retain(|said| {
-            !taken_back.iter().any(|(about, kind, up_to)| {
-                *about == said.about && *kind == said.kind && said.at <= *up_to
+            !taken_back.iter().any(|(target, about, kind, up_to)| {
+                let same = about.is_none() || said.about.is_none() || *about == said.about;
+                let there = *target == said.target;
+                same && there && *kind == said.kind && said.at <= *up_to
             })
         });
         let mut targets: BTreeMap<String, Said> = BTreeMap::new();
