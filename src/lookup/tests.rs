@@ -192,6 +192,10 @@ impl Bench {
         self.service.state(&self.source).unwrap()
     }
 
+    fn has_nothing_at_hand(&self) -> bool {
+        matches!(self.state(), LookupState::Ready { open: 0, .. })
+    }
+
     fn is_held(&self) -> bool {
         matches!(self.state(), LookupState::Held { .. })
     }
@@ -266,14 +270,15 @@ async fn one_forbidden_record_does_not_hold_the_source_for_good() {
 async fn a_question_at_hand_is_not_asked_twice() {
     let api = Api::start().await;
     let bench = Bench::start(&api, Duration::from_secs(300));
-    for _ in 0..50 {
-        bench.service.ask(bench.jobs("c1"));
+    {
+        // The API cannot answer before all have asked.
+        let _silent = api.asked.lock().unwrap();
+        for _ in 0..50 {
+            bench.service.ask(bench.jobs("c1"));
+        }
     }
     eventually("the answer", || bench.is_answered("c1")).await;
-    eventually("the end of the work", || {
-        matches!(bench.state(), LookupState::Ready { open: 0, .. })
-    })
-    .await;
+    eventually("the end of the work", || bench.has_nothing_at_hand()).await;
     assert_eq!(api.asked(), 1);
 }
 
@@ -291,6 +296,7 @@ async fn after_three_days_of_failures_the_event_is_given_up_with_the_last_reason
     let (plan, _) = bench.plan_for("c1", received);
     assert!(plan.wake_at.is_some_and(|at| at > received));
     assert_eq!(plan.watches.len(), 1);
+    eventually("the end of the work", || bench.has_nothing_at_hand()).await;
     let late = received + jiff::SignedDuration::from_hours(72);
     bench.clock.set(late);
     api.answer("c1", 502);
