@@ -43,7 +43,7 @@ use crate::setup::{Routes, Source};
 use admin_event::{AdminBody, LaneAddress};
 use attendance::Attendance;
 use lookups::{Looking, LookupAnswers};
-use story::Story;
+use story::{Story, spoken};
 
 pub use attendance::INFERRED;
 pub use call_book::{CallBook, ToldCall};
@@ -131,20 +131,43 @@ impl Processor {
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Processed, QueueError> {
-        let (_, processed, _unasked) = self.work(event, now, view)?;
+        let (_, processed, _unasked) = self.work(event, &[], now, view)?;
+        Ok(processed)
+    }
+
+    /// The same for an event of which a story was kept when it was processed before.
+    ///
+    /// # Errors
+    /// When the registries cannot be read.
+    pub fn process_again(
+        &self,
+        event: &StoredEvent,
+        story: Option<&serde_json::Value>,
+        now: Timestamp,
+        view: &mut View<'_>,
+    ) -> Result<Processed, QueueError> {
+        let spoke_of = story.map(spoken).unwrap_or_default();
+        let (_, processed, _unasked) = self.work(event, &spoke_of, now, view)?;
         Ok(processed)
     }
 
     fn work(
         &self,
         event: &StoredEvent,
+        spoke_of: &[String],
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Worked, QueueError> {
         view.begin();
         let mut looking = Looking::new(&self.answers, now);
         // Belt and braces: a mistake in our own code must cost one event, not the processor.
-        let examine = AssertUnwindSafe(|| self.examine(event, now, view, &mut looking));
+        let case = Case {
+            event,
+            spoke_of,
+            now,
+            routes: &self.routes,
+        };
+        let examine = AssertUnwindSafe(|| self.examine(case, view, &mut looking));
         let processed = catch_unwind(examine);
         let mut processed = match processed {
             Ok(processed) => processed?,
@@ -153,6 +176,7 @@ impl Processor {
         if processed.disposition == Some(Disposition::Failed) {
             view.begin();
         }
+        view.take_back(event.id, spoke_of, now)?;
         (processed.records, processed.watches) = view.finish();
         processed.mark = event.mark;
         let jobs = looking.finish(&mut processed)?;
@@ -161,16 +185,11 @@ impl Processor {
 
     fn examine(
         &self,
-        event: &StoredEvent,
-        now: Timestamp,
+        case: Case<'_>,
         view: &mut View<'_>,
         looking: &mut Looking<'_>,
     ) -> Result<Processed, QueueError> {
-        let case = Case {
-            event,
-            now,
-            routes: &self.routes,
-        };
+        let event = case.event;
         if event.source.as_str() == SourceName::ADMIN {
             return case.by_hand(&self.sources, view);
         }
@@ -223,21 +242,26 @@ impl Processor {
             return Ok(0);
         }
         let count = events.len();
+        let mut spoke_of = Vec::with_capacity(count);
+        for event in &events {
+            spoke_of.push(spoken_before(queue, event).await);
+        }
         let processor = self.clone();
         let registry = queue.registry();
         // Rules may take milliseconds for a large body, and registries read the disk: not on a thread that
         // serves sockets.
         let processed = tokio::task::spawn_blocking(move || {
             let mut view = View::new(&*registry);
-            let process = |event: &StoredEvent| {
+            let process = |(event, spoke_of): (&StoredEvent, &Vec<String>)| {
                 let started = Instant::now();
                 let now = processor.clock.now();
-                let worked = processor.work(event, now, &mut view)?;
+                let worked = processor.work(event, spoke_of, now, &mut view)?;
                 processor.count(event, &worked.1, started.elapsed());
                 Ok(worked)
             };
             let worked = events
                 .iter()
+                .zip(&spoke_of)
                 .map(process)
                 .collect::<Result<Vec<_>, QueueError>>()?;
             let told = processor.told_calls(&events, &worked);
@@ -295,6 +319,18 @@ impl Processor {
     }
 }
 
+/// What an event spoke of when it was processed before. Most were not.
+async fn spoken_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Vec<String> {
+    if event.mark.is_first() {
+        return Vec::new();
+    }
+    // A story that does not read says nothing: one event must not stop the others. When it is storage that
+    // fails, settling says so.
+    let detail = queue.event_detail(event.id).await;
+    let story = detail.ok().and_then(|(_, story)| story);
+    story.as_ref().map(spoken).unwrap_or_default()
+}
+
 /// What to store instead when the queue does not take a result: the event's own fault must cost that event
 /// and no other.
 ///
@@ -338,6 +374,8 @@ fn foreign(reason: String) -> Processed {
 #[derive(Clone, Copy)]
 struct Case<'a> {
     event: &'a StoredEvent,
+    /// The records that it spoke of when it was processed before.
+    spoke_of: &'a [String],
     now: Timestamp,
     routes: &'a Routes,
 }
@@ -438,7 +476,10 @@ impl Case<'_> {
         } = found;
         let event = self.event;
         let platform = source.map_or(SourceName::ADMIN, |source| source.connector.name.as_str());
-        let said = Contributions::of(&facts, event.id, ids_of.as_str(), platform);
+        let mut said = Contributions::of(&facts, event.id, ids_of.as_str(), platform);
+        let topics = said.topics();
+        story.spoke_of = &topics;
+        said.take_back(self.spoke_of);
         view.contribute(event.id, said, self.now)?;
         let attendance = match source {
             Some(source) => attendance::infer(&facts, source, event, self.now, view)?,

@@ -1,7 +1,8 @@
 //! What is kept of how an event was processed, for `explain`.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Routed, Withheld};
 use crate::lookup::Made;
@@ -19,6 +20,9 @@ pub(super) struct Story<'a> {
     /// Who brought the facts, when no rules were asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<&'a str>,
+    /// The records that its facts speak of, so that they can be taken back under other rules.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub spoke_of: &'a [String],
     /// What was decided about appointments.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub attendance: &'a [String],
@@ -44,4 +48,9 @@ impl Story<'_> {
         serde_json::to_writer(&mut json, self).expect("texts, numbers and lists are always JSON");
         json.into()
     }
+}
+
+/// The records that an event spoke of, by the story that was kept of it. One of another version says nothing.
+pub(super) fn spoken(story: &Value) -> Vec<String> {
+    Vec::deserialize(&story["spoke_of"]).unwrap_or_default()
 }

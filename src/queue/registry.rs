@@ -97,6 +97,13 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark(pub(super) Option<Seen>);
 
+impl Mark {
+    /// Whether the event was surely never processed when it was read.
+    pub fn is_first(&self) -> bool {
+        self.0.is_none_or(|seen| seen.mark == 0)
+    }
+}
+
 /// What a [`Mark`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {

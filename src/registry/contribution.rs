@@ -22,6 +22,31 @@ pub enum Contribution {
     Link(Box<Link>),
     /// Of a person's presence.
     Presence(Box<Presence>),
+    /// Nothing any more, of what only this event spoke of.
+    Nothing,
+}
+
+impl Contribution {
+    /// What it speaks of, in a word.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Appointment(_) => "appointment",
+            Self::Call(_) => "call",
+            Self::Link(_) => "link",
+            Self::Presence(_) | Self::Nothing => "presence",
+        }
+    }
+
+    /// Nothing said of what the word stands for.
+    fn nothing_of(word: &str) -> Option<Self> {
+        match word {
+            "appointment" => Some(Self::Appointment(Box::default())),
+            "call" => Some(Self::Call(Box::default())),
+            "link" => Some(Self::Link(Box::default())),
+            "presence" => Some(Self::Nothing),
+            _ => None,
+        }
+    }
 }
 
 /// What the facts of one event say, by the record's key.
@@ -38,6 +63,29 @@ impl Contributions {
             said.presence(fact, (event, number), source);
         }
         said
+    }
+
+    /// The records that are spoken of, as texts to be kept with the event.
+    pub fn topics(&self) -> Vec<String> {
+        let all = self.0.iter();
+        all.map(|(key, said)| format!("{}:{}", said.word(), hex::encode(key.0)))
+            .collect()
+    }
+
+    /// Takes back what the event said of these topics, where it says nothing of them now. A topic that another
+    /// version wrote is passed over.
+    pub fn take_back(&mut self, topics: &[String]) {
+        for topic in topics {
+            let Some((word, key)) = topic.split_once(':') else {
+                continue;
+            };
+            let mut bytes = [0; 16];
+            if hex::decode_to_slice(key, &mut bytes).is_ok()
+                && let Some(nothing) = Contribution::nothing_of(word)
+            {
+                self.0.entry(RegistryKey(bytes)).or_insert(nothing);
+            }
+        }
     }
 
     fn add(

@@ -153,8 +153,10 @@ impl Details {
 
     /// Takes what `event` says now, in place of what it said before.
     pub fn restate(&mut self, event: EventId, said: Self) {
-        self.0
-            .retain(|_, value| value.stamp().is_none_or(|stamp| stamp.event != event));
+        for value in self.0.values_mut() {
+            value.restate(event, Latest::default());
+        }
+        self.0.retain(|_, value| !value.is_empty());
         self.join(said);
     }
 

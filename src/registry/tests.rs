@@ -189,6 +189,58 @@ fn an_event_that_says_something_else_now_replaces_what_it_said() {
 }
 
 #[test]
+fn an_event_that_says_nothing_any_more_gives_way_to_the_one_before() {
+    let memory = Memory::default();
+    let phone = |last: u64| parse_phone(&format!("+1415555777{last}"), None).unwrap();
+    let told = |event: u64, second| {
+        Fact::Call(CallFact {
+            change: CallChange::Ended,
+            subject: Subject {
+                call_id: Some("c".to_owned()),
+                phone: Some(phone(event)),
+                ..Subject::default()
+            },
+            occurred_at: at(second),
+            start: None,
+            end: None,
+            metadata: Map::from_iter([("k".to_owned(), json!(event))]),
+            rule: "test".to_owned(),
+        })
+    };
+    let mut topics = Vec::new();
+    for (event, second) in [(1, 10), (2, 20)] {
+        let said = Contributions::of(&[told(event, second)], EventId(event), "s", "p");
+        topics = said.topics();
+        let mut view = View::new(&memory);
+        view.contribute(EventId(event), said, at(1_000)).unwrap();
+        memory.put(view.finish().0);
+    }
+    let found = |last| {
+        let places = (at(0), at(99));
+        let mut view = View::new(&memory);
+        let key = places::calls_of_phone(&phone(last));
+        view.find(key, places, Order::Newest, 9).unwrap().len()
+    };
+    assert_eq!((found(1), found(2)), (0, 1));
+    let take_back = |event| {
+        let mut view = View::new(&memory);
+        view.take_back(EventId(event), &topics, at(1_000)).unwrap();
+        memory.put(view.finish().0);
+    };
+    take_back(2);
+    assert_eq!((found(1), found(2)), (1, 0), "the one before holds again");
+    let mut view = View::new(&memory);
+    let call: Call = view.record(places::call("s", "c")).unwrap().unwrap();
+    assert_eq!(call.details.get()["k"], 1);
+    take_back(1);
+    assert_eq!((found(1), found(2)), (0, 0), "nobody speaks of it any more");
+    let garbage = ["call".to_owned(), "call:zz".to_owned(), "x:00".to_owned()];
+    let mut view = View::new(&memory);
+    view.take_back(EventId(1), &garbage, at(1_000)).unwrap();
+    assert!(view.finish().0.is_empty());
+}
+
+#[test]
 fn a_view_sees_what_events_before_it_write_and_watches_what_it_reads() {
     let memory = Memory::default();
     let key = |n: u8| RegistryKey([n; 16]);

@@ -177,6 +177,11 @@ impl<'a> View<'a> {
                     record.restate(event, *said);
                     (encode(&record)?, Vec::new(), super::later(now, super::KEPT))
                 }
+                Contribution::Nothing => (
+                    Bytes::from_static(b"null"),
+                    Vec::new(),
+                    super::later(now, super::KEPT),
+                ),
                 // One fact's own: nobody else speaks of it.
                 Contribution::Presence(said) => {
                     let keep_until = super::later(now, super::KEPT);
@@ -192,6 +197,18 @@ impl<'a> View<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Takes back what an event said of these topics, but for those that it spoke of in this view.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn take_back(&mut self, event: EventId, topics: &[String], now: Timestamp) -> Result<()> {
+        let mut nothing = Contributions::default();
+        nothing.take_back(topics);
+        let spoken = |key: &RegistryKey| self.records.iter().any(|record| record.key == *key);
+        nothing.0.retain(|key, _| !spoken(key));
+        self.contribute(event, nothing, now)
     }
 
     /// An appointment with all that the bookings before it knew of whom it concerns, and when the first of them

@@ -140,6 +140,50 @@ async fn a_replay_that_ignores_takes_back_what_the_old_rules_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_takes_back_what_the_old_rules_said_of_an_appointment() {
+    let rules = |reminder: &str| {
+        format!(
+            r#"format = 1
+[[rule]]
+id = "booked"
+when = [{{ field = "event.kind", is = "book" }}]
+appointment = "booked"
+[rule.set]
+booking_id = "b-1"
+call_id = "call-1"
+start = "{{event.start | time}}"
+end = "{{event.end | time}}"
+occurred_at = "{{event.at | time}}"
+
+[[rule]]
+id = "reminded"
+when = [{{ field = "event.kind", is = "remind" }}]
+{reminder}
+"#
+        )
+    };
+    let wrong = "appointment = \"canceled\"\n[rule.set]\nbooking_id = \"b-1\"";
+    let destination = FakeDestination::start().await;
+    let bridge = with_rules(&rules(wrong), &destination).await;
+    let reminded = bridge.hear("team", &json!({ "kind": "remind" })).await;
+    let booking = json!({
+        "kind": "book", "at": minutes_ago(300), "start": minutes_ago(230), "end": minutes_ago(200),
+    });
+    bridge.hear("team", &booking).await;
+    bridge.idle().await;
+
+    let right = rules("ignore = \"a reminder\"");
+    write(&bridge.config_dir().join("mappings/team.toml"), right);
+    destination.answer(Answer::ok());
+    assert_eq!(bridge.replay(&reminded).await.status, 202);
+    let request = destination.request().await;
+    assert_eq!(request.body["outcome"], "shown", "{request:?}");
+    assert_eq!(request.body["basis"], "inferred");
+    bridge.idle().await;
+    destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mistakes_keep_the_old_rules_and_are_told_with_their_place() {
     let destination = FakeDestination::start().await;
     let bridge = with_rules(&rules(false, "won"), &destination).await;

@@ -221,7 +221,7 @@ async fn compare(office: &Office, mut ids: Vec<EventId>) -> Result<HttpResponse,
         let mut view = View::new(&*registry);
         let mut differences = Vec::new();
         for (event, before) in &events {
-            let after = processor.process_in(event, now, &mut view)?;
+            let after = processor.process_again(event, before.trace.as_ref(), now, &mut view)?;
             differences.extend(Difference::between(event.id, before, &after));
         }
         Ok::<_, QueueError>((events.len(), differences))
