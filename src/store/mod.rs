@@ -30,6 +30,7 @@
 //! minor units beside the exact decimal text, `ON CONFLICT … DO UPDATE`.
 
 mod analytics;
+mod baseline;
 mod call_input;
 mod calls;
 mod change;
@@ -61,6 +62,7 @@ pub use analytics::{
     Attribution, Breakdown, Calendar, Condition, Conversion, Delay, Funnel, Group, Part, PartTrend,
     Period, PeriodError, Report, Split, Stage, Step, Tally, Trend,
 };
+pub use baseline::PlainTable;
 pub use call_input::CallMistake;
 pub use calls::{CallRecord, CallsRecorded};
 pub use change::{CallKey, Change, Changed, Preference, Refusal, Sought, kind_of_label};

@@ -160,8 +160,10 @@ async fn look_up(
     let Some(id) = record.target.strip_prefix("call/") else {
         return Ok(Known::Nothing);
     };
+    // A bare `target IS NULL` would draw the planner to the index over targets, where all imported calls are alike.
     let same_id = format!(
-        "SELECT {COLUMNS} FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.call_id = $1 AND c.target IS NULL ORDER BY c.started_at DESC, c.no DESC LIMIT 50"
+        "SELECT {COLUMNS} FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no \
+         WHERE c.call_id = $1 AND COALESCE(c.target, '') = '' ORDER BY c.started_at DESC, c.no DESC LIMIT 50"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(same_id))
         .bind(id)

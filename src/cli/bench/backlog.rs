@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::super::exit::Failure;
-use super::child::Child;
+use super::child::{Child, Setting};
 use super::destination::Destination;
 use crate::model::DestinationName;
 use crate::queue::local::bench_backlog::backlog_cost;
@@ -29,7 +29,7 @@ pub(super) async fn backlog(home: &Path, items: u64) -> Result<Value, Failure> {
     let destination = Destination::start().await.map_err(Failure::of)?;
     let begun = Instant::now();
     let (bridge, first) = tokio::join!(
-        Child::bridge(home, "backlog", Some(destination.address)),
+        Child::bridge(home, "backlog", Setting::Destination(destination.address)),
         async {
             let arrived = destination.wait_for(1, Duration::from_secs(120)).await;
             arrived.map(|_delay| begun.elapsed())

@@ -8,10 +8,24 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::super::client::Client;
 use super::super::exit::{Exit, Failure};
 use crate::http::{Listen, StandIn, serve_stand_in};
+use crate::model::Secret;
+
+/// What the bridge that is measured has beside its signed source.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Setting {
+    /// Nothing.
+    Bare,
+    /// An instant destination, there.
+    Destination(SocketAddr),
+    /// The built-in store, with a key for its APIs.
+    Store,
+}
 
 /// A child process that listens.
 pub(super) struct Child {
@@ -46,6 +60,14 @@ fn write_line(line: &str) {
 }
 
 impl Child {
+    /// Opens the APIs of the store that is measured.
+    pub(super) const STORE_KEY: &str = "obk_bench";
+
+    /// Where the store of a bridge called `name` is.
+    pub(super) fn store_file(home: &Path, name: &str) -> PathBuf {
+        home.join(name).join("data/outcomes.sqlite")
+    }
+
     fn command(arguments: &[&str]) -> Result<tokio::process::Command, Failure> {
         let program = std::env::current_exe().map_err(Failure::of)?;
         let mut command = tokio::process::Command::new(program);
@@ -84,12 +106,8 @@ impl Child {
     /// The name of the instant destination.
     pub(super) const DESTINATION: &str = "instant";
 
-    /// The bridge with one signed source and, if given, one instant destination.
-    pub(super) async fn bridge(
-        home: &Path,
-        name: &str,
-        destination: Option<SocketAddr>,
-    ) -> Result<Self, Failure> {
+    /// The bridge with one signed source.
+    pub(super) async fn bridge(home: &Path, name: &str, setting: Setting) -> Result<Self, Failure> {
         let secret = vec![7u8; 24];
         let home = home.join(name);
         let config = home.join("config");
@@ -97,7 +115,7 @@ impl Child {
         let ports = [free_port()?, free_port()?];
         std::fs::write(
             config.join("outcome-bridge.toml"),
-            text(&home.join("data"), ports, &secret, destination),
+            text(&home.join("data"), ports, &secret, setting),
         )
         .map_err(Failure::of)?;
         let log = std::fs::File::create(home.join("log")).map_err(Failure::of)?;
@@ -133,32 +151,96 @@ impl Child {
 
     /// The bridge's own numbers.
     pub(super) async fn stats(&self) -> Result<Value, Failure> {
-        let token = std::fs::read_to_string(&self.token_file).map_err(Failure::of)?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .map_err(Failure::of)?;
-        let answer = http
-            .get(format!("http://{}/admin/v1/stats", self.office))
-            .bearer_auth(token.trim())
-            .send()
-            .await
-            .map_err(Failure::of)?;
-        answer.json().await.map_err(Failure::of)
+        self.client()?.get("/admin/v1/stats", &[]).await
     }
 
-    /// Waits until every event is processed.
+    /// Waits until every event is processed and everything is delivered.
     pub(super) async fn drained(&self, patience: Duration) -> Result<(), Failure> {
         let begun = Instant::now();
-        while self.stats().await?["queue"]["unprocessed"].as_u64() != Some(0) {
+        loop {
+            let stats = self.stats().await?;
+            let destinations = stats["queue"]["destinations"].as_object();
+            let open = |depth: &Value| depth["open"].as_u64() != Some(0);
+            if stats["queue"]["unprocessed"].as_u64() == Some(0)
+                && !destinations
+                    .into_iter()
+                    .flatten()
+                    .any(|(_, depth)| open(depth))
+            {
+                return Ok(());
+            }
             if begun.elapsed() > patience {
                 return Err(Failure::Failed(
-                    "the processor fell behind and did not catch up".to_owned(),
+                    "the bridge fell behind and did not catch up".to_owned(),
                 ));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
+    }
+
+    /// Brings a file in by `calls import` or `outcomes import`, as people do.
+    pub(super) async fn import(&self, noun: &str, file: &Path) -> Result<(), Failure> {
+        let url = format!("http://{}", self.office);
+        let (file, token) = (
+            file.display().to_string(),
+            self.token_file.display().to_string(),
+        );
+        let arguments = [noun, "import", &file, "--url", &url, "--token-file", &token];
+        let run = Self::command(&arguments)?.stdout(Stdio::null()).status();
+        let ended = run.await.map_err(Failure::of)?;
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(Failure::Failed(format!("{noun} import ended with {ended}")))
+        }
+    }
+
+    /// A connection to its admin API.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let base = format!("http://{}", self.office)
+            .parse()
+            .map_err(Failure::of)?;
+        Client::to(base, Secret::new(self.token()?))
+    }
+
+    fn token(&self) -> Result<String, Failure> {
+        let text = std::fs::read_to_string(&self.token_file).map_err(Failure::of)?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Logs in to the console; answers the cookie.
+    pub(super) async fn log_in(&self) -> Result<String, Failure> {
+        let token = self.token()?;
+        let answer = http()?
+            .post(format!("http://{}/console/login", self.office))
+            .form(&[("token", token.as_str()), ("next", "/console")])
+            .send()
+            .await
+            .map_err(Failure::of)?;
+        let cookie = answer.headers().get("set-cookie");
+        cookie
+            .and_then(|cookie| cookie.to_str().ok()?.split(';').next())
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::Failed("the console let nobody in".to_owned()))
+    }
+
+    /// Fetches a page of the console; answers whether it is served.
+    pub(super) async fn page(&self, path: &str, cookie: &str) -> Result<bool, Failure> {
+        let answer = http()?
+            .get(format!("http://{}{path}", self.office))
+            .header("cookie", cookie)
+            .send()
+            .await
+            .map_err(Failure::of)?;
+        let status = answer.status();
+        answer.bytes().await.map_err(Failure::of)?;
+        match status.as_u16() {
+            200 => Ok(true),
+            404 => Ok(false),
+            _ => Err(Failure::Failed(format!(
+                "the console answered {status} to {path}"
+            ))),
+        }
     }
 
     /// The most memory that it ever had resident, in MB.
@@ -219,27 +301,42 @@ impl Child {
     }
 }
 
+/// Follows nothing: an answer is what was asked for, or it is not.
+fn http() -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(Failure::of)
+}
+
 fn free_port() -> Result<u16, Failure> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(Failure::of)?;
     Ok(listener.local_addr().map_err(Failure::of)?.port())
 }
 
-fn text(data: &Path, ports: [u16; 2], secret: &[u8], destination: Option<SocketAddr>) -> String {
+fn text(data: &Path, ports: [u16; 2], secret: &[u8], setting: Setting) -> String {
     let [inlet, office] = ports;
     let secret = STANDARD.encode(secret);
     let data = data.display();
-    let destination = destination
-        .map(|address| {
+    let more = match setting {
+        Setting::Bare => "[store]\nenabled = false\n".to_owned(),
+        Setting::Destination(address) => {
             let name = Child::DESTINATION;
             format!(
-                "\n[destinations.{name}]\nconnector = \"webhook\"\nurl = \"http://{address}/instant\"\n\
-                 signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = 256\n"
+                "[store]\nenabled = false\n\n[destinations.{name}]\nconnector = \"webhook\"\n\
+                 url = \"http://{address}/instant\"\nsigning_secret = \"whsec_{secret}\"\n\
+                 allow_private = true\nconcurrency = 256\n"
             )
-        })
-        .unwrap_or_default();
+        }
+        Setting::Store => {
+            let hash = hex::encode(Sha256::digest(Child::STORE_KEY));
+            format!("[store.keys.bench]\nhash = \"sha256:{hash}\"\n")
+        }
+    };
     format!(
         "[server]\nbind = \"127.0.0.1:{inlet}\"\n\n[admin]\nbind = \"127.0.0.1:{office}\"\n\n\
-         [storage]\ndir = \"{data}\"\nmax_unprocessed = 10000000\n\n[store]\nenabled = false\n\n\
-         [sources.bench]\nconnector = \"standard-webhooks\"\nsigning_secret = \"whsec_{secret}\"\n{destination}"
+         [storage]\ndir = \"{data}\"\nmax_unprocessed = 10000000\n\n\
+         [sources.bench]\nconnector = \"standard-webhooks\"\nsigning_secret = \"whsec_{secret}\"\n\n{more}"
     )
 }

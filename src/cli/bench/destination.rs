@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::super::exit::Failure;
-use super::load::{Work, content_length, exchange, split};
+use super::load::{Requests, Work, content_length, exchange, split};
 use crate::clock::Clock;
 
 /// One arrival in so many is asked how long it took.

@@ -54,7 +54,15 @@ impl From<GroupCommit> for Measured {
     }
 }
 
-/// What is posted, and where.
+/// What is sent, and where.
+pub(super) trait Requests: Clone + Send + Sync + 'static {
+    fn address(&self) -> SocketAddr;
+
+    /// One request with its head, another one each time.
+    fn write(&self, request: &mut Vec<u8>);
+}
+
+/// Events that are posted, each unique and signed.
 #[derive(Clone)]
 pub(super) struct Work {
     pub(super) inlet: SocketAddr,
@@ -77,9 +85,14 @@ impl Work {
             clock: Clock::system(),
         }
     }
+}
 
-    /// One request with its head, unique and signed.
-    pub(super) fn write(&self, request: &mut Vec<u8>) {
+impl Requests for Work {
+    fn address(&self) -> SocketAddr {
+        self.inlet
+    }
+
+    fn write(&self, request: &mut Vec<u8>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let body = format!(
@@ -106,9 +119,9 @@ impl Work {
     }
 }
 
-/// Posts over `connections` connections for `span`; every answer has to be 200.
+/// Sends over `connections` connections for `span`; every answer has to be 200.
 pub(super) async fn run(
-    work: &Work,
+    work: &impl Requests,
     connections: usize,
     span: Duration,
 ) -> Result<Measured, Failure> {
@@ -116,7 +129,7 @@ pub(super) async fn run(
     let until = begun + span;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..connections {
-        tasks.spawn(post_until(work.clone(), until));
+        tasks.spawn(send_until(work.clone(), until));
     }
     let mut waits: Vec<u32> = Vec::new();
     while let Some(ended) = tasks.join_next().await {
@@ -137,8 +150,10 @@ pub(super) async fn run(
 }
 
 /// One connection. Answers how long each request took, in microseconds.
-async fn post_until(work: Work, until: Instant) -> Result<Vec<u32>, Failure> {
-    let mut stream = TcpStream::connect(work.inlet).await.map_err(Failure::of)?;
+async fn send_until(work: impl Requests, until: Instant) -> Result<Vec<u32>, Failure> {
+    let mut stream = TcpStream::connect(work.address())
+        .await
+        .map_err(Failure::of)?;
     stream.set_nodelay(true).map_err(Failure::of)?;
     let mut request = Vec::new();
     let mut answer = vec![0u8; 4096];

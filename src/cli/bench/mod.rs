@@ -10,6 +10,7 @@ mod child;
 mod destination;
 mod load;
 mod report;
+mod store;
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::queue::local::baseline;
 use crate::queue::local::bench::group_commit;
 use crate::queue::local::bench_registry::{RegistryCost, registry_cost};
 
-use child::Child;
+use child::{Child, Setting};
 use destination::Destination;
 use load::{Measured, Work};
 
@@ -48,6 +49,11 @@ pub(super) struct Bench {
     /// Measure, besides, what a backlog of so many deliveries costs (1000000 take some minutes and gigabytes).
     #[arg(long, value_name = "DELIVERIES", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u64).range(10_000..=4_000_000))]
     backlog: Option<u64>,
+    /// Measure, besides, the built-in store with so many calls (1000000 if no number is given, which takes many minutes and
+    /// gigabytes) and three outcomes of each: imports, questions of analytics, updates by API clients.
+    #[arg(long, value_name = "CALLS", num_args = 0..=1, default_missing_value = "1000000",
+          value_parser = clap::value_parser!(u64).range(1000..=4_000_000))]
+    store: Option<u64>,
     /// Serve a bare handler and nothing else. Used by the benchmark itself.
     #[arg(long, hide = true)]
     bare: bool,
@@ -102,7 +108,7 @@ impl Bench {
         drop(bare);
 
         output.note("accepting …");
-        let bridge = Child::bridge(home.path(), "accept", None).await?;
+        let bridge = Child::bridge(home.path(), "accept", Setting::Bare).await?;
         let mut syncs = Value::Null;
         let mut accepted = 0;
         for &connections in &self.connections {
@@ -133,6 +139,9 @@ impl Bench {
             output.note("backlog …");
             document["backlog"] = backlog::backlog(home.path(), items).await?;
         }
+        if let Some(calls) = self.store {
+            document["store"] = store::measure(home.path(), calls, span, output).await?;
+        }
         if output.is_json() {
             output.json(&document);
         } else {
@@ -144,7 +153,8 @@ impl Bench {
     /// End to end into an instant destination: throughput, then latency when idle.
     async fn deliver(&self, home: &std::path::Path, span: Duration) -> Result<Value, Failure> {
         let destination = Destination::start().await.map_err(Failure::of)?;
-        let bridge = Child::bridge(home, "deliver", Some(destination.address)).await?;
+        let bridge =
+            Child::bridge(home, "deliver", Setting::Destination(destination.address)).await?;
         let work = Work::new(bridge.inlet, &bridge.secret, self.body_bytes);
         let idle = destination.idle_latency(&work, 30).await?;
 

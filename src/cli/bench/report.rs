@@ -239,4 +239,7 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
             rows,
         );
     }
+    if !document["store"].is_null() {
+        super::store::print(output, &document["store"]);
+    }
 }
