@@ -384,7 +384,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Answers `Busy` at once instead of waiting when too much is queued.
     fn commit_event(&self, event: NewEvent) -> BoxFuture<'_, Result<Acceptance>>;
 
-    /// Events that wait to be processed, oldest first, after `after`.
+    /// Events that wait to be processed, oldest first, after `after`. Fewer than `limit` where their bodies are large; none
+    /// only when none wait.
     fn unprocessed(
         &self,
         after: Option<EventId>,

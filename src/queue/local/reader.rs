@@ -31,6 +31,10 @@ use super::watches;
 /// Rows that a filtered page looks at before it ends early, with a place to go on from.
 const MAX_LOOKED_AT: usize = 100_000;
 
+/// Bytes of bodies after which a page of events to process ends: an import's events have hundreds of thousands each, and what
+/// is made of them is larger still.
+const LARGEST_PAGE: usize = 1 << 20;
+
 /// Reads committed rows.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -102,18 +106,22 @@ impl Reader {
             .index
             .range(Tree::Todo, &tree::event(EventId(from)), &[]);
         let mut waiting = Waiting::default();
+        let mut bytes = 0;
         for entry in todo {
-            if waiting.events.len() >= limit {
+            if waiting.events.len() >= limit || bytes >= LARGEST_PAGE {
                 break;
             }
             let (key, value) = entry?;
             let id = tree::event_of(&key)?;
             let mark = watches::mark_number(&value)?;
             match self.event(id) {
-                Ok(event) => waiting.events.push(StoredEvent {
-                    mark: Mark(Some(Seen { mark, change })),
-                    ..event
-                }),
+                Ok(event) => {
+                    bytes += event.body.len();
+                    waiting.events.push(StoredEvent {
+                        mark: Mark(Some(Seen { mark, change })),
+                        ..event
+                    });
+                }
                 // Settled and pruned while we looked.
                 Err(QueueError::NotFound(_)) => {}
                 // One event that does not read must not stop the others.

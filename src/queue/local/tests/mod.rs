@@ -199,6 +199,30 @@ async fn an_event_whose_bytes_are_damaged_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_page_of_large_events_is_short_and_the_next_one_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let mut accepted = Vec::new();
+    for number in 0..5 {
+        let mut event = new_event(number);
+        event.body = bytes::Bytes::from(vec![b'x'; 600 << 10]);
+        let (Acceptance::Accepted(id) | Acceptance::Duplicate(id)) =
+            queue.commit_event(event).await.unwrap();
+        accepted.push(id);
+    }
+    let mut read = Vec::new();
+    loop {
+        let page = queue.unprocessed(read.last().copied(), 10).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 2, "{}", page.len());
+        read.extend(page.iter().map(|event| event.id));
+    }
+    assert_eq!(read, accepted);
+}
+
+#[tokio::test]
 async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(start());
