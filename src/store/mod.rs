@@ -59,8 +59,8 @@ use crate::clock::Clock;
 use writer::{Pending, Write, Written};
 
 pub use analytics::{
-    Attribution, Breakdown, Calendar, Condition, Conversion, Delay, Funnel, Group, Part, PartTrend,
-    Period, PeriodError, Report, Split, Stage, Step, Tally, Trend,
+    Attribution, Behind, Breakdown, Calendar, Condition, Conversion, Delay, Funnel, Group, Part,
+    PartTrend, Period, PeriodError, Reached, Report, Split, Stage, Step, Tally, Trend,
 };
 pub use baseline::PlainTable;
 pub use call_input::CallMistake;

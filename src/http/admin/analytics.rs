@@ -14,22 +14,28 @@ use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::store::{Attribution, Calendar, Condition, Group, Period, Split, Step, StoreError};
 
+/// What a breakdown may go by.
+pub(in crate::http) const SPLITS: &str =
+    "agent, platform, direction, source, kind, label, basis or metadata.KEY";
+/// Values of metadata that one question asks for at most.
+const MOST_TAGS: usize = 8;
 /// Groups of one report at most.
-const MOST_GROUPS: usize = 20;
+pub(in crate::http) const MOST_GROUPS: usize = 20;
 /// How old calls are that count as having had their time.
 const MATURE_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The period that is asked about when none is given, in days.
 const DAYS: i64 = 30;
 
 /// What every question says.
-struct Scope {
-    condition: Condition,
-    period: Period,
-    calendar: Calendar,
-    attribution: Attribution,
+pub(in crate::http) struct Scope {
+    pub(in crate::http) condition: Condition,
+    pub(in crate::http) period: Period,
+    pub(in crate::http) calendar: Calendar,
+    pub(in crate::http) attribution: Attribution,
 }
 
-fn scope(query: &mut Query, now: Timestamp) -> Result<Scope, ApiError> {
+/// Takes the scope out of a query.
+pub(in crate::http) fn scope(query: &mut Query, now: Timestamp) -> Result<Scope, ApiError> {
     let zone = match query.take::<String>("zone", "a time zone")? {
         None => TimeZone::UTC,
         Some(name) => TimeZone::get(&name).map_err(|_unknown| {
@@ -56,11 +62,7 @@ fn scope(query: &mut Query, now: Timestamp) -> Result<Scope, ApiError> {
     let attribution = query
         .take("attribution", "recorded, first or last")?
         .unwrap_or_default();
-    if condition.metadata.is_some() && attribution != Attribution::Recorded {
-        return Err(bad(
-            "`metadata` and `attribution` cannot be asked for together",
-        ));
-    }
+    check_attribution(&condition, attribution)?;
     Ok(Scope {
         condition,
         period: period(query, &calendar, now)?,
@@ -155,7 +157,7 @@ fn condition(query: &mut Query) -> Result<Condition, ApiError> {
         ("basis", &mut condition.bases),
     ] {
         if let Some(text) = query.take::<String>(name, "a list")? {
-            list.extend(text.split(',').map(|value| value.trim().to_owned()));
+            list.extend(values(&text));
         }
     }
     condition
@@ -168,18 +170,42 @@ fn condition(query: &mut Query) -> Result<Condition, ApiError> {
     Ok(condition)
 }
 
+/// Values with commas between them; or a JSON list of texts, for values that have commas themselves.
+fn values(text: &str) -> Vec<String> {
+    let listed = text.starts_with('[').then(|| serde_json::from_str(text));
+    if let Some(Ok(list)) = listed {
+        return list;
+    }
+    text.split(',')
+        .map(|value| value.trim().to_owned())
+        .collect()
+}
+
 fn check(condition: &Condition) -> Result<(), ApiError> {
-    if condition
-        .metadata
-        .as_deref()
-        .is_some_and(|text| !text.contains('='))
-    {
+    let metadata = condition.metadata();
+    if metadata.iter().any(|text| !text.contains('=')) {
         return Err(bad("`metadata` must be KEY=VALUE"));
+    }
+    if metadata.len() > MOST_TAGS {
+        return Err(bad(format!(
+            "at most {MOST_TAGS} values of metadata can be asked for at a time"
+        )));
     }
     Ok(())
 }
 
-fn groups(query: &mut Query) -> Result<Vec<Group>, ApiError> {
+/// Metadata is known of the call that an outcome was recorded for, not of those that it may be credited to.
+fn check_attribution(condition: &Condition, attribution: Attribution) -> Result<(), ApiError> {
+    if attribution != Attribution::Recorded && !condition.metadata().is_empty() {
+        return Err(bad(
+            "`metadata` and `attribution` cannot be asked for together",
+        ));
+    }
+    Ok(())
+}
+
+/// Takes the groups out of a query.
+pub(in crate::http) fn groups(query: &mut Query, scope: &Scope) -> Result<Vec<Group>, ApiError> {
     let Some(text) = query.take::<String>("groups", "a JSON list")? else {
         return Ok(Vec::new());
     };
@@ -187,10 +213,42 @@ fn groups(query: &mut Query) -> Result<Vec<Group>, ApiError> {
     if groups.len() > MOST_GROUPS {
         return Err(bad(format!("at most {MOST_GROUPS} groups")));
     }
-    groups
-        .iter()
-        .try_for_each(|group| check(&group.condition))?;
+    for group in &groups {
+        check(&scope.condition.with(&group.condition))?;
+        check_attribution(&group.condition, scope.attribution)?;
+    }
     Ok(groups)
+}
+
+/// What a conversion asks for besides the scope: what calls should come to, and which are too young to tell.
+pub(in crate::http) struct Goal {
+    pub(in crate::http) wanted: Condition,
+    pub(in crate::http) mature_until: Timestamp,
+}
+
+/// Takes the goal out of a query.
+pub(in crate::http) fn goal(query: &mut Query, now: Timestamp) -> Result<Goal, ApiError> {
+    let wanted: Condition = match query.take::<String>("to_what", "a JSON object")? {
+        Some(text) => read_json(&text, "to_what")?,
+        None => Condition {
+            kinds: vec!["closed".to_owned()],
+            ..Condition::default()
+        },
+    };
+    if !wanted.metadata().is_empty() || wanted.is_timed() {
+        return Err(bad(
+            "`to_what` can ask neither for metadata nor for `timed`; put it into the scope",
+        ));
+    }
+    let mature = match query.take::<SignedDuration>("mature_after", "a span, such as 7d or 48h")? {
+        Some(span) if span.is_negative() => return Err(bad("`mature_after` must not be negative")),
+        Some(span) => span,
+        None => MATURE_AFTER,
+    };
+    Ok(Goal {
+        wanted,
+        mature_until: now.checked_sub(mature).unwrap_or(Timestamp::MIN),
+    })
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, ApiError> {
@@ -204,7 +262,7 @@ pub(super) async fn report(
 ) -> Result<HttpResponse, ApiError> {
     let (mut query, now) = begin(&request, &office);
     let scope = scope(&mut query, now)?;
-    let groups = groups(&mut query)?;
+    let groups = groups(&mut query, &scope)?;
     let compared = match query.take::<String>("compare", "previous")?.as_deref() {
         None => false,
         Some("previous") => true,
@@ -224,7 +282,6 @@ pub(super) async fn breakdown(
     request: HttpRequest,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    const SPLITS: &str = "agent, platform, direction, source, kind, label, basis or metadata.KEY";
     let (mut query, now) = begin(&request, &office);
     let split: Split = query
         .take("split", SPLITS)?
@@ -243,35 +300,17 @@ pub(super) async fn conversion(
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let (mut query, now) = begin(&request, &office);
-    let wanted: Condition = match query.take::<String>("to_what", "a JSON object")? {
-        Some(text) => read_json(&text, "to_what")?,
-        None => Condition {
-            kinds: vec!["closed".to_owned()],
-            ..Condition::default()
-        },
-    };
-    check(&wanted)?;
-    if wanted.metadata.is_some() {
-        return Err(bad(
-            "`to_what` cannot ask for metadata; put it into the scope",
-        ));
-    }
-    let mature = match query.take::<SignedDuration>("mature_after", "a span, such as 7d or 48h")? {
-        Some(span) if span.is_negative() => return Err(bad("`mature_after` must not be negative")),
-        Some(span) => span,
-        None => MATURE_AFTER,
-    };
+    let goal = goal(&mut query, now)?;
     let scope = scope(&mut query, now)?;
     query.finish()?;
-    let until = now.checked_sub(mature).unwrap_or(Timestamp::MIN);
     answer(
         store(&office)?
             .conversion(
                 &scope.condition,
-                &wanted,
+                &goal.wanted,
                 scope.attribution,
                 scope.period,
-                until,
+                goal.mature_until,
             )
             .await,
     )
@@ -321,10 +360,16 @@ fn begin(request: &HttpRequest, office: &Office) -> (Query, Timestamp) {
 }
 
 fn answer<T: Serialize>(result: Result<T, StoreError>) -> Result<HttpResponse, ApiError> {
-    match result {
-        Ok(answer) => Ok(HttpResponse::Ok().json(answer)),
-        Err(StoreError::Period(error)) => Err(bad(error.to_string())),
-        Err(error) => Err(super::outcomes::failed(error)),
+    result
+        .map(|answer| HttpResponse::Ok().json(answer))
+        .map_err(unanswered)
+}
+
+/// Why a question could not be answered.
+pub(in crate::http) fn unanswered(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Period(error) => bad(error.to_string()),
+        error => super::outcomes::failed(error),
     }
 }
 

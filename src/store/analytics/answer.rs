@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::condition::Attribution;
+use super::condition::{Attribution, Behind};
 use super::period::Period;
 use crate::model::currency;
 
@@ -36,6 +36,9 @@ pub struct Part {
     pub by_bucket: Vec<i64>,
     /// The share of all calls of the bucket, from 0 to 1; `None` where there are none.
     pub rate_by_bucket: Vec<Option<f64>>,
+    /// Which calls these are, scope included.
+    #[serde(skip)]
+    pub behind: Behind,
 }
 
 /// Against the period before.
@@ -141,6 +144,9 @@ pub struct Stage {
     pub rate: Option<f64>,
     /// The share of the stage before.
     pub of_previous: Option<f64>,
+    /// Which calls these are, scope included.
+    #[serde(skip)]
+    pub behind: Behind,
 }
 
 /// The time from a call's start to its outcome.

@@ -11,12 +11,13 @@ use super::answer::{
     rate, wilson,
 };
 use super::cells::{Base, Cell};
-use super::condition::{Attribution, Condition, Group, has_outcome};
+use super::condition::{
+    Attribution, Behind, Condition, Group, Reached, UNKNOWN, has_outcome, named,
+};
 use super::period::{Calendar, Period};
 use crate::queue::{Page, PageRequest};
 use crate::store::figure::Series;
 use crate::store::query::calls_with_figures;
-use crate::store::standing::{BOOKED, CLOSED, SHOWN};
 use crate::store::{CallRow, RowCursor, Store, StoreError};
 
 /// What a breakdown goes by.
@@ -52,11 +53,33 @@ impl std::str::FromStr for Split {
             "kind" => Self::Kind,
             "label" => Self::Label,
             "basis" => Self::Basis,
+            // Conditions name key and value as `KEY=VALUE`: a key with an equals sign could not lead to its calls.
             other => match other.strip_prefix("metadata.") {
-                Some(key) if !key.is_empty() => Self::Metadata(key.to_owned()),
+                Some(key) if !key.is_empty() && !key.contains('=') => {
+                    Self::Metadata(key.to_owned())
+                }
                 _ => return Err(()),
             },
         })
+    }
+}
+
+impl Split {
+    /// The calls of one line of the breakdown.
+    pub fn condition(&self, value: &str) -> Condition {
+        let one = || vec![if value.is_empty() { UNKNOWN } else { value }.to_owned()];
+        let mut condition = Condition::default();
+        match self {
+            Self::Agent => condition.agents = one(),
+            Self::Platform => condition.platforms = one(),
+            Self::Direction => condition.directions = one(),
+            Self::Source => condition.sources = one(),
+            Self::Kind => condition.kinds = one(),
+            Self::Label => condition.labels = one(),
+            Self::Basis => condition.bases = one(),
+            Self::Metadata(key) => condition.metadata = Some(format!("{key}={value}")),
+        }
+        condition
     }
 }
 
@@ -94,6 +117,8 @@ impl Asked {
 
 /// The cells of a question: all calls, and those with an outcome where attribution puts them.
 struct Picture {
+    scope: Condition,
+    attribution: Attribution,
     series: Vec<(i64, Series)>,
     calls: Vec<Cell>,
     outcomes: Vec<Cell>,
@@ -113,33 +138,42 @@ impl Picture {
             wanted,
             base,
         } = asked;
-        let calls = match base {
+        let calls = match &base {
             None => Vec::new(),
             Some(base) => store.cells(base, &series, &wanted, buckets).await?,
         };
-        let outcomes =
-            if attribution == Attribution::Recorded || matches!(base, Some(Base::Tag(..)) | None) {
-                calls
-                    .iter()
-                    .copied()
-                    .filter(|cell| has_outcome(&series[cell.series].1))
-                    .collect()
-            } else {
+        let outcomes = match base {
+            Some(base) if attribution != Attribution::Recorded => {
                 let wanted: Vec<usize> = wanted
                     .iter()
                     .copied()
                     .filter(|place| has_outcome(&series[*place].1))
                     .collect();
-                store
-                    .cells(Base::Calls(attribution), &series, &wanted, buckets)
-                    .await?
-            };
+                let base = Base {
+                    attribution,
+                    ..base
+                };
+                store.cells(&base, &series, &wanted, buckets).await?
+            }
+            _ => calls
+                .iter()
+                .copied()
+                .filter(|cell| has_outcome(&series[cell.series].1))
+                .collect(),
+        };
         Ok(Self {
+            scope: scope.clone(),
+            attribution,
             series,
             calls,
             outcomes,
             buckets: buckets.len(),
         })
+    }
+
+    /// What to ask for to have the calls of a part.
+    fn behind(&self, condition: &Condition) -> Behind {
+        Behind::of(&self.scope, condition, self.attribution)
     }
 
     /// The calls that fit a condition: with their outcomes where it asks for them.
@@ -163,7 +197,11 @@ impl Picture {
         totals
     }
 
-    fn part(&self, name: String, kind: Option<String>, cells: &[Cell]) -> Part {
+    fn part(&self, name: &str, condition: &Condition) -> Part {
+        self.part_of(name, condition, &self.cells(condition))
+    }
+
+    fn part_of(&self, name: &str, condition: &Condition, cells: &[Cell]) -> Part {
         let totals = self.totals();
         let mut by_bucket = vec![0; self.buckets];
         for cell in cells {
@@ -175,8 +213,9 @@ impl Picture {
             .map(|(part, whole)| rate(*part, *whole));
         let calls = by_bucket.iter().sum();
         Part {
-            name,
-            kind,
+            name: name.to_owned(),
+            kind: None,
+            behind: self.behind(condition),
             tally: Tally {
                 calls,
                 rate: rate(calls, totals.iter().sum()),
@@ -207,28 +246,50 @@ impl Picture {
         if !groups.is_empty() {
             return groups
                 .iter()
-                .map(|group| self.part(group.name.clone(), None, &self.cells(&group.condition)))
+                .map(|group| self.part(&group.name, &group.condition))
                 .collect();
         }
         let mut outcomes: BTreeMap<(&str, &str), Vec<Cell>> = BTreeMap::new();
         for cell in &self.outcomes {
             let series = &self.series[cell.series].1;
             outcomes
-                .entry((&series.label, &series.kind))
+                .entry((named(&series.label), named(&series.kind)))
                 .or_default()
                 .push(*cell);
         }
         let mut parts: Vec<Part> = outcomes
             .into_iter()
             .map(|((label, kind), cells)| {
+                let listed =
+                    |word: &str| vec![if word.is_empty() { UNKNOWN } else { word }.to_owned()];
+                let condition = Condition {
+                    labels: listed(label),
+                    kinds: listed(kind),
+                    has_outcome: Some(true),
+                    ..Condition::default()
+                };
                 let name = if label.is_empty() { kind } else { label };
-                let kind = (!kind.is_empty()).then(|| kind.to_owned());
-                self.part(name.to_owned(), kind, &cells)
+                Part {
+                    kind: (!kind.is_empty()).then(|| kind.to_owned()),
+                    ..self.part_of(name, &condition, &cells)
+                }
             })
             .collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.tally.calls));
         parts.truncate(MOST_PARTS);
         parts
+    }
+
+    fn all(&self) -> Part {
+        self.part("all", &Condition::default())
+    }
+
+    fn with_outcome(&self) -> Part {
+        let condition = Condition {
+            has_outcome: Some(true),
+            ..Condition::default()
+        };
+        self.part("with_outcome", &condition)
     }
 }
 
@@ -248,21 +309,21 @@ impl Store {
     ) -> Result<Report, StoreError> {
         let buckets = calendar.buckets(period)?;
         let picture = Picture::take(self, scope, attribution, &buckets).await?;
-        let parts = self.with_tagged(&picture, scope, groups, &buckets).await?;
-        let all = picture.part("all".to_owned(), None, &picture.calls);
+        let parts = self.with_tagged(&picture, groups, &buckets).await?;
+        let all = picture.all();
         let trend = match compared {
             false => None,
             true => {
                 let before = calendar.before(period)?;
                 let then = Picture::take(self, scope, attribution, &[before]).await?;
-                let parts_then = self.with_tagged(&then, scope, groups, &[before]).await?;
+                let parts_then = self.with_tagged(&then, groups, &[before]).await?;
                 Some(trend(before, &then, &all, &parts, &parts_then))
             }
         };
         Ok(Report {
             period,
             attribution,
-            with_outcome: picture.part("with_outcome".to_owned(), None, &picture.outcomes),
+            with_outcome: picture.with_outcome(),
             all,
             parts,
             buckets,
@@ -270,41 +331,30 @@ impl Store {
         })
     }
 
-    /// The parts of a picture; groups that ask for metadata need cells of their own.
+    /// The parts of a picture; groups that ask for what no series tells need cells of their own.
     async fn with_tagged(
         &self,
         picture: &Picture,
-        scope: &Condition,
         groups: &[Group],
         buckets: &[Period],
     ) -> Result<Vec<Part>, StoreError> {
         let mut parts = picture.parts(groups);
+        let totals = picture.totals();
+        let whole = totals.iter().sum();
         for (part, group) in parts.iter_mut().zip(groups) {
-            if group.condition.tag().is_none() || scope.tag().is_some() {
+            if !group.condition.is_beyond_series() {
                 continue;
             }
-            let own = Picture::take(self, &group.condition, Attribution::Recorded, buckets).await?;
-            let cells: Vec<Cell> = own
-                .calls
-                .iter()
-                .copied()
-                .filter(|cell| scope.takes(&own.series[cell.series].1))
-                .collect();
-            *part = Part {
-                tally: Tally {
-                    rate: None,
-                    ..own.part(String::new(), None, &cells).tally
-                },
-                ..own.part(group.name.clone(), None, &cells)
+            let both = picture.scope.with(&group.condition);
+            let own = Picture::take(self, &both, picture.attribution, buckets).await?;
+            let found = own.part("", &group.condition);
+            part.tally = Tally {
+                rate: rate(found.tally.calls, whole),
+                ..found.tally
             };
-            let totals = picture.totals();
-            part.tally.rate = rate(part.tally.calls, totals.iter().sum());
-            part.rate_by_bucket = part
-                .by_bucket
-                .iter()
-                .zip(&totals)
-                .map(|(n, all)| rate(*n, *all))
-                .collect();
+            let counts = found.by_bucket.iter().zip(&totals);
+            part.rate_by_bucket = counts.map(|(count, all)| rate(*count, *all)).collect();
+            part.by_bucket = found.by_bucket;
         }
         Ok(parts)
     }
@@ -341,20 +391,16 @@ impl Store {
             return Ok(Vec::new());
         };
         let words = self.words_of(key).await?;
-        let asked = Asked::load(
-            self,
-            &Condition {
-                metadata: None,
-                ..scope.clone()
-            },
-            Attribution::Recorded,
-        )
-        .await?;
+        let asked = Asked::load(self, scope, Attribution::Recorded).await?;
+        let Some(base) = asked.base else {
+            return Ok(Vec::new());
+        };
         let mut lines = Vec::with_capacity(words.len());
         for (word, value) in words {
-            let base = Base::Tag(key, word);
+            let mut base = base.clone();
+            base.tags.insert(0, (key, word));
             let cells = self
-                .cells(base, &asked.series, &asked.wanted, &[period])
+                .cells(&base, &asked.series, &asked.wanted, &[period])
                 .await?;
             let outcomes = cells
                 .iter()
@@ -362,6 +408,8 @@ impl Store {
                 .filter(|cell| has_outcome(&asked.series[cell.series].1))
                 .collect();
             let picture = Picture {
+                scope: Condition::default(),
+                attribution: Attribution::Recorded,
                 series: asked.series.clone(),
                 calls: cells,
                 outcomes,
@@ -453,36 +501,34 @@ impl Store {
     /// [`StoreError`] when the database cannot be read.
     pub async fn funnel(&self, scope: &Condition, period: Period) -> Result<Funnel, StoreError> {
         let picture = Picture::take(self, scope, Attribution::Recorded, &[period]).await?;
-        let reached = |bit: i64| -> i64 {
-            let came = |cell: &&Cell| bit == 0 || picture.series[cell.series].1.reached & bit != 0;
-            picture
-                .calls
-                .iter()
-                .filter(came)
-                .map(|cell| cell.calls)
-                .sum()
+        let count = |reached: Option<Reached>| -> i64 {
+            let condition = Condition {
+                reached,
+                ..Condition::default()
+            };
+            let cells = picture.cells(&condition);
+            cells.iter().map(|cell| cell.calls).sum()
         };
-        let all = reached(0);
+        let all = count(None);
         let mut previous = None;
-        let stages = [
-            ("call", 0),
-            ("booked", BOOKED),
-            ("shown", SHOWN),
-            ("closed", CLOSED),
-        ];
-        let stages = stages.map(|(name, bit)| {
-            let calls = reached(bit);
+        let stages = std::iter::once(None).chain(Reached::ALL.map(Some));
+        let stages = stages.map(|reached| {
+            let calls = count(reached);
             let of_previous = previous.and_then(|before| rate(calls, before));
             previous = Some(calls);
             Stage {
-                name,
+                name: reached.map_or("call", Reached::as_str),
                 calls,
                 rate: rate(calls, all),
                 of_previous,
+                behind: picture.behind(&Condition {
+                    reached,
+                    ..Condition::default()
+                }),
             }
         });
         Ok(Funnel {
-            stages: stages.into(),
+            stages: stages.collect(),
         })
     }
 
@@ -497,12 +543,7 @@ impl Store {
         period: Period,
         page: PageRequest<RowCursor>,
     ) -> Result<Page<CallRow, RowCursor>, StoreError> {
-        let attribution = if scope.is_about_outcomes() {
-            attribution
-        } else {
-            Attribution::Recorded
-        };
-        let asked = Asked::load(self, scope, attribution).await?;
+        let asked = Asked::load(self, scope, credited(scope, attribution)).await?;
         let ids: Vec<String> = asked
             .wanted
             .iter()
@@ -514,11 +555,7 @@ impl Store {
                 next: None,
             });
         };
-        let (of, at) = match attribution {
-            Attribution::Recorded => ("series", "at"),
-            Attribution::First => ("first_series", "first_at"),
-            Attribution::Last => ("last_series", "last_at"),
-        };
+        let (of, at) = base.columns();
         let mut query = calls_with_figures();
         query
             .push(format!(" WHERE f.{at} >= "))
@@ -530,22 +567,45 @@ impl Store {
             // The plus sign keeps the planner on the index that is in the order of the list.
             query.push(format!(" AND +f.{of} IN ({})", ids.join(", ")));
         }
-        if let Base::Tag(key, word) = base {
-            query.push(format!(
-                " AND EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key} AND t.word = {word})"
-            ));
-        }
+        query.push(base.conditions());
         self.page_of_calls(query, page.after, page.limit.clamp(1, 1_000))
             .await
+    }
+
+    /// How many calls [`Self::calls_behind`] lists.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn count_behind(
+        &self,
+        scope: &Condition,
+        attribution: Attribution,
+        period: Period,
+    ) -> Result<i64, StoreError> {
+        let asked = Asked::load(self, scope, credited(scope, attribution)).await?;
+        let Some(base) = &asked.base else {
+            return Ok(0);
+        };
+        let cells = self
+            .cells(base, &asked.series, &asked.wanted, &[period])
+            .await?;
+        Ok(cells.iter().map(|cell| cell.calls).sum())
+    }
+}
+
+/// Which touch a list goes by: calls count as themselves, outcomes where they are credited.
+fn credited(scope: &Condition, attribution: Attribution) -> Attribution {
+    if scope.is_about_outcomes() {
+        attribution
+    } else {
+        Attribution::Recorded
     }
 }
 
 fn trend(before: Period, then: &Picture, all: &Part, parts: &[Part], parts_then: &[Part]) -> Trend {
     let calls: i64 = then.totals().iter().sum();
     let parts = parts.iter().map(|part| {
-        let found = parts_then
-            .iter()
-            .find(|then| then.name == part.name && then.kind == part.kind);
+        let found = parts_then.iter().find(|then| then.behind == part.behind);
         let tally = found
             .map(|then| then.tally.clone())
             .unwrap_or_else(|| Tally {
@@ -585,6 +645,7 @@ fn by_series(picture: &Picture, split: &Split) -> Vec<Breakdown> {
             Split::Metadata(_) => String::new(),
         }
     };
+    let of = |cell: &Cell| named(&of(cell)).to_owned();
     let mut lines: BTreeMap<String, (Vec<Cell>, Vec<Cell>)> = BTreeMap::new();
     for cell in &picture.calls {
         lines.entry(of(cell)).or_default().0.push(*cell);

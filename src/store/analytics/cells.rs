@@ -22,30 +22,67 @@ pub(super) struct Cell {
 }
 
 /// Which table and columns cells are taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Base {
-    Calls(Attribution),
-    /// Calls with a value of metadata: key and word by number.
-    Tag(i64, i64),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) attribution: Attribution,
+    /// Values of metadata that calls must have: key and word by number.
+    pub(super) tags: Vec<(i64, i64)>,
+    /// Only calls whose time to the outcome is known.
+    pub(super) timed: bool,
 }
 
 impl Base {
-    /// Table alias `f`, the columns for series and moment, and further conditions.
-    pub(super) fn parts(self) -> (&'static str, &'static str, &'static str, String) {
-        match self {
-            Self::Calls(Attribution::Recorded) => ("figures", "series", "at", String::new()),
-            Self::Calls(Attribution::First) => {
-                ("figures", "first_series", "first_at", String::new())
-            }
-            Self::Calls(Attribution::Last) => ("figures", "last_series", "last_at", String::new()),
-            Self::Tag(key, word) => (
-                "tags",
-                "series",
-                "at",
-                format!(" AND f.key = {key} AND f.word = {word}"),
-            ),
+    /// The columns of `figures` for series and moment.
+    pub(super) fn columns(&self) -> (&'static str, &'static str) {
+        match self.attribution {
+            Attribution::Recorded => ("series", "at"),
+            Attribution::First => ("first_series", "first_at"),
+            Attribution::Last => ("last_series", "last_at"),
         }
     }
+
+    /// Further conditions on `figures f`.
+    pub(super) fn conditions(&self) -> String {
+        let timed = if self.timed {
+            " AND f.delay_ms IS NOT NULL"
+        } else {
+            ""
+        };
+        let mut conditions = timed.to_owned();
+        self.tags
+            .iter()
+            .for_each(|tag| push_tag(&mut conditions, *tag));
+        conditions
+    }
+
+    /// Table with the alias `f`, the columns for series and moment, and further conditions. The first value of metadata is
+    /// an index of its own.
+    fn parts(&self) -> (&'static str, &'static str, &'static str, String) {
+        let ([(key, word), others @ ..], Attribution::Recorded) =
+            (self.tags.as_slice(), self.attribution)
+        else {
+            let (of, at) = self.columns();
+            return ("figures", of, at, self.conditions());
+        };
+        let mut conditions = format!(" AND f.key = {key} AND f.word = {word}");
+        if self.timed {
+            conditions.push_str(
+                " AND EXISTS (SELECT 1 FROM figures d WHERE d.call_no = f.call_no AND d.delay_ms IS NOT NULL)",
+            );
+        }
+        others
+            .iter()
+            .for_each(|tag| push_tag(&mut conditions, *tag));
+        ("tags", "series", "at", conditions)
+    }
+}
+
+fn push_tag(conditions: &mut String, (key, word): (i64, i64)) {
+    // Writing to a text cannot fail.
+    let _ = write!(
+        conditions,
+        " AND EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key} AND t.word = {word})"
+    );
 }
 
 /// From so many ranges on, one pass over all rows with a sort is quicker.
@@ -85,11 +122,22 @@ impl Store {
         condition: &Condition,
         attribution: Attribution,
     ) -> Result<Option<Base>, StoreError> {
-        let Some((key, word)) = condition.tag() else {
-            return Ok(Some(Base::Calls(attribution)));
-        };
-        let (key, word) = (self.word(key).await?, self.word(word).await?);
-        Ok(key.zip(word).map(|(key, word)| Base::Tag(key, word)))
+        let mut tags = Vec::new();
+        for (key, word) in condition
+            .metadata()
+            .into_iter()
+            .filter_map(|text| text.split_once('='))
+        {
+            match (self.word(key).await?, self.word(word).await?) {
+                (Some(key), Some(word)) => tags.push((key, word)),
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(Base {
+            attribution,
+            tags,
+            timed: condition.is_timed(),
+        }))
     }
 
     /// The number of a word of metadata.
@@ -104,7 +152,7 @@ impl Store {
     /// The cells of these series in these buckets.
     pub(super) async fn cells(
         &self,
-        base: Base,
+        base: &Base,
         series: &[(i64, Series)],
         wanted: &[usize],
         buckets: &[Period],
@@ -181,7 +229,7 @@ fn read_sums(text: &str) -> Option<(i64, i64)> {
 const SUMS: &str = "CAST(COUNT(*) AS TEXT) || ':' || CAST(COALESCE(SUM(f.value_minor), 0) AS TEXT)";
 
 /// Each series and each bucket is a range of the index; nothing is sorted.
-fn ranges(base: Base, series: &[(i64, Series)], wanted: &[usize], buckets: &[Period]) -> String {
+fn ranges(base: &Base, series: &[(i64, Series)], wanted: &[usize], buckets: &[Period]) -> String {
     let (table, of, at, and) = base.parts();
     let ids = wanted.iter().map(|place| format!("({})", series[*place].0));
     format!(
@@ -194,7 +242,7 @@ fn ranges(base: Base, series: &[(i64, Series)], wanted: &[usize], buckets: &[Per
 }
 
 /// All rows of the period in one pass.
-fn one_pass(base: Base, buckets: &[Period]) -> String {
+fn one_pass(base: &Base, buckets: &[Period]) -> String {
     let (table, of, at, and) = base.parts();
     format!(
         "WITH b(i, lo, hi) AS (VALUES {}) SELECT f.{of}, b.i, {SUMS} FROM b CROSS JOIN {table} f \

@@ -4,7 +4,6 @@ use sqlx::Row;
 
 use super::answer::Delay;
 use super::ask::Asked;
-use super::cells::Base;
 use super::condition::{Attribution, Condition, has_outcome};
 use super::period::Period;
 use crate::store::{Store, StoreError};
@@ -47,11 +46,7 @@ impl Store {
         if ids.len() < all {
             conditions.push_str(&format!(" AND +f.series IN ({})", ids.join(", ")));
         }
-        if let Base::Tag(key, word) = base {
-            conditions.push_str(&format!(
-                " AND EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key} AND t.word = {word})"
-            ));
-        }
+        conditions.push_str(&base.conditions());
         let count = format!("SELECT COUNT(*) {conditions}");
         let calls: i64 = sqlx::query(sqlx::AssertSqlSafe(count))
             .fetch_one(&self.readers)

@@ -19,5 +19,5 @@ pub use answer::{
     Breakdown, Conversion, Delay, Funnel, Part, PartTrend, Report, Stage, Tally, Trend,
 };
 pub use ask::Split;
-pub use condition::{Attribution, Condition, Group};
+pub use condition::{Attribution, Behind, Condition, Group, Reached};
 pub use period::{Calendar, Period, PeriodError, Step};

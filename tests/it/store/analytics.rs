@@ -219,6 +219,126 @@ async fn every_number_leads_to_its_calls() {
     bridge.stop().await;
 }
 
+fn encoded(value: &Value) -> String {
+    form_urlencoded::byte_serialize(value.to_string().as_bytes()).collect()
+}
+
+async fn listed(bridge: &TestBridge, condition: &Value) -> Vec<String> {
+    let path = format!("/analytics/calls?{SPAN}&where={}", encoded(condition));
+    let page = bridge.get(&path).await;
+    let items = page["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|call| call["call_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_of_the_funnel_known_times_and_missing_outcomes_lead_to_their_calls() {
+    let bridge = story().await;
+    let both = json!({ "metadata": "campaign=spring", "and": [{ "has_outcome": true }, { "agents": ["bert"] }] });
+    for (condition, expected) in [
+        (
+            json!({ "has_outcome": true }),
+            &["5", "4", "3", "2", "1"][..],
+        ),
+        (json!({ "has_outcome": false }), &["6"]),
+        (json!({ "reached": "booked" }), &["5", "4", "3", "1"]),
+        (json!({ "reached": "shown" }), &["5", "4", "1"]),
+        (json!({ "reached": "closed" }), &["5", "4"]),
+        (json!({ "timed": true }), &["5", "4", "3", "2", "1"]),
+        (
+            json!({ "timed": true, "metadata": "campaign=autumn" }),
+            &["4", "3"],
+        ),
+        (both, &["5"]),
+    ] {
+        assert_eq!(listed(&bridge, &condition).await, expected, "{condition}");
+        // As a scope and as a group it counts the same calls.
+        let report = bridge
+            .get(&format!(
+                "/analytics/report?{SPAN}&where={}",
+                encoded(&condition)
+            ))
+            .await;
+        assert_eq!(report["all"]["calls"], json!(expected.len()), "{condition}");
+        let groups = encoded(&json!([{ "name": "g", "where": condition }]));
+        let report = bridge
+            .get(&format!("/analytics/report?{SPAN}&groups={groups}"))
+            .await;
+        assert_eq!(
+            report["parts"][0]["calls"],
+            json!(expected.len()),
+            "{condition}"
+        );
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scope_group_and_split_may_all_ask_for_metadata() {
+    let bridge = story().await;
+    let groups = encoded(&json!([
+        { "name": "Spring", "where": { "metadata": "campaign=spring" } },
+        { "name": "Autumn", "where": { "metadata": "campaign=autumn" } },
+    ]));
+    let scope = "metadata=campaign%3Dspring";
+    let report = bridge
+        .get(&format!("/analytics/report?{SPAN}&{scope}&groups={groups}"))
+        .await;
+    assert_eq!(
+        (
+            &part(&report, "Spring")["calls"],
+            &part(&report, "Autumn")["calls"]
+        ),
+        (&json!(4), &json!(0)),
+        "{report}"
+    );
+    let split = bridge
+        .get(&format!(
+            "/analytics/breakdown?{SPAN}&{scope}&split=metadata.campaign"
+        ))
+        .await;
+    assert_eq!(split["items"].as_array().unwrap().len(), 1, "{split}");
+    for refused in [
+        format!("/analytics/report?{SPAN}&attribution=first&groups={groups}"),
+        format!("/analytics/breakdown?{SPAN}&split=metadata.a%3Db"),
+        format!(
+            "/analytics/report?{SPAN}&where={}",
+            encoded(&json!({ "and": [{ "metadata": "campaign" }] }))
+        ),
+        format!(
+            "/analytics/report?{SPAN}&where={}",
+            encoded(&json!({ "and": vec![json!({ "metadata": "a=b" }); 9] }))
+        ),
+    ] {
+        assert_eq!(bridge.ask(&refused).await.status, 400, "{refused}");
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_with_commas_are_named_in_a_list() {
+    let bridge = story().await;
+    for (agents, expected) in [
+        ("anna,bert", 6),
+        (r#"["anna"]"#, 3),
+        (r#"["anna,bert"]"#, 0),
+    ] {
+        let path = format!("/analytics/report?{SPAN}&agent={}", encoded_text(agents));
+        assert_eq!(
+            bridge.get(&path).await["all"]["calls"],
+            expected,
+            "{agents}"
+        );
+    }
+    bridge.stop().await;
+}
+
+fn encoded_text(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn splits_conversion_funnel_delay_and_touch_are_as_counted_by_hand() {
     let bridge = story().await;
