@@ -45,7 +45,8 @@
 //! | [`lookup`] | asks vendors' APIs for what events leave out, durably | `connector`, `queue`, `egress` |
 //! | [`setup`] | configuration, connectors and rules brought together | all of the above |
 //! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
-//! | [`http`] | webhooks in, admin API | `setup`, `processing`, `queue`, `delivery`, `store` |
+//! | `story` | an event's story in words | `mapping`'s trace |
+//! | [`http`] | webhooks in, admin API, console | `setup`, `processing`, `queue`, `delivery`, `store`, `story` |
 //! | [`app`] | the composition root | everything but `cli` |
 //! | [`cli`] | the command line | `app` |
 //!
@@ -80,5 +81,6 @@ pub mod queue;
 pub mod registry;
 pub mod setup;
 pub mod store;
+mod story;
 pub mod telemetry;
 pub mod truth;

@@ -11,8 +11,8 @@ use super::client::{Server, query_string};
 use super::exit::{Exit, Failure};
 use super::output::plain;
 use super::replay::Replay;
-use super::story;
 use super::terminal::Output;
+use crate::story;
 
 /// Events of a running bridge.
 #[derive(Debug, Subcommand)]

@@ -168,7 +168,7 @@ fn as_text(processed: &Processed, explain: bool) -> String {
     let story = story(processed);
     let mut text = String::new();
     if explain {
-        super::story::lookups(&mut text, &story["lookups"]);
+        crate::story::lookups(&mut text, &story["lookups"]);
     }
     if explain && let Ok(trace) = serde_json::from_value::<Trace>(story["rules"].clone()) {
         text.push_str(&trace.to_text(Personal::Shown));

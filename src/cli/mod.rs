@@ -23,7 +23,6 @@ mod replay;
 mod rows;
 mod send;
 mod serve;
-mod story;
 mod terminal;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::query::Query;
 use crate::connector::VERIFIED_BY;
@@ -46,19 +46,22 @@ pub(super) fn filter(query: &mut Query) -> Result<EventFilter, ApiError> {
     })
 }
 
-/// The whole story of one event: summary, trace, outcomes, deliveries with their attempts.
 pub(super) async fn show(
     _: Admin,
     path: web::Path<String>,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = id(&path)?;
+    Ok(HttpResponse::Ok().json(story(&office, id(&path)?).await?))
+}
+
+/// The whole story of one event: summary, trace, outcomes, deliveries with their attempts.
+pub(in crate::http) async fn story(office: &Office, id: EventId) -> Result<Value, ApiError> {
     let (summary, trace) = office.queue.event_detail(id).await?;
     let outcomes = office.queue.outcomes_of(id).await?;
     let mut deliveries = Vec::new();
     for view in office.queue.deliveries_of(id).await? {
         let (view, attempts) = office.queue.delivery(view.id).await?;
-        let mut delivery = json!(super::deliveries::shown(&office, view));
+        let mut delivery = json!(super::deliveries::shown(office, view));
         delivery["history"] = json!(attempts);
         deliveries.push(delivery);
     }
@@ -69,14 +72,14 @@ pub(super) async fn show(
         .map_or_else(|_| Vec::new(), |event| event.headers)
         .into_iter();
     let verified_by = headers.find(|(name, _)| name == VERIFIED_BY);
-    Ok(HttpResponse::Ok().json(json!({
+    Ok(json!({
         "event": summary,
         "verified_by": verified_by.map(|(_, told)| told),
         "trace": trace,
         "outcomes": outcomes,
         "truth": standings,
         "deliveries": deliveries,
-    })))
+    }))
 }
 
 /// A stored event as a document that `outcome-bridge map` reads back.

@@ -1,4 +1,6 @@
-//! An event's story in words, in the order in which it happened.
+//! An event's story in words, in the order in which it happened: for the command line and the console alike.
+//!
+//! It is told from the answer of `GET /admin/v1/events/{id}`, so that both tell what the API tells.
 
 use std::fmt::Write;
 
@@ -7,7 +9,7 @@ use serde_json::Value;
 use crate::mapping::{Personal, Trace};
 
 /// Summary, outcomes and deliveries.
-pub(super) fn summary(story: &Value) -> String {
+pub(crate) fn summary(story: &Value) -> String {
     let mut text = String::new();
     head(&mut text, story);
     outcomes(&mut text, story);
@@ -16,7 +18,7 @@ pub(super) fn summary(story: &Value) -> String {
 }
 
 /// Everything: every rule asked, every value set, where each fact went, every attempt.
-pub(super) fn tell(story: &Value) -> String {
+pub(crate) fn tell(story: &Value) -> String {
     let mut text = String::new();
     head(&mut text, story);
     lookups(&mut text, &story["trace"]["lookups"]);
@@ -76,7 +78,7 @@ fn head(text: &mut String, story: &Value) {
 }
 
 /// Every look-up that the rules needed: what was asked, and how it went.
-pub(super) fn lookups(text: &mut String, lookups: &Value) {
+pub(crate) fn lookups(text: &mut String, lookups: &Value) {
     for made in items(lookups) {
         let item = match made["item"].as_u64() {
             Some(item) => format!(" of item {item}"),
