@@ -36,15 +36,7 @@ pub(in crate::http) struct Scope {
 
 /// Takes the scope out of a query.
 pub(in crate::http) fn scope(query: &mut Query, now: Timestamp) -> Result<Scope, ApiError> {
-    let zone = match query.take::<String>("zone", "a time zone")? {
-        None => TimeZone::UTC,
-        Some(name) => TimeZone::get(&name).map_err(|_unknown| {
-            bad(format!(
-                "`zone` is `{}`, expected the name of a time zone, such as Europe/Berlin",
-                name.escape_debug()
-            ))
-        })?,
-    };
+    let zone = zone(query)?;
     let week_start = weekday(query)?;
     let step = match query.take::<String>("by", "day, week or none")?.as_deref() {
         None | Some("day") => Step::Day,
@@ -68,6 +60,19 @@ pub(in crate::http) fn scope(query: &mut Query, now: Timestamp) -> Result<Scope,
         period: period(query, &calendar, now)?,
         calendar,
         attribution,
+    })
+}
+
+/// Takes the time zone out of a query; UTC when none is given.
+pub(in crate::http) fn zone(query: &mut Query) -> Result<TimeZone, ApiError> {
+    let Some(name) = query.take::<String>("zone", "a time zone")? else {
+        return Ok(TimeZone::UTC);
+    };
+    TimeZone::get(&name).map_err(|_unknown| {
+        bad(format!(
+            "`zone` is `{}`, expected the name of a time zone, such as Europe/Berlin",
+            name.escape_debug()
+        ))
     })
 }
 

@@ -1,12 +1,12 @@
 //! The admin API, `/admin/v1/…`: everything the command line shows and does to a running bridge.
 
-mod analytics;
+pub(super) mod analytics;
 mod calls;
 mod connectors;
 mod corrections;
 mod deliveries;
 mod destinations;
-mod events;
+pub(super) mod events;
 mod import;
 mod mappings;
 mod outcomes;
@@ -16,6 +16,7 @@ mod stats;
 
 pub use connectors::{detail as connector_detail, summary as connector_summary};
 pub use events::EventDocument;
+pub(super) use outcomes::store;
 pub(super) use query::Query;
 
 use actix_web::web::{self, ServiceConfig, get, post};

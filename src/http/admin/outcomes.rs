@@ -9,7 +9,8 @@ use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::store::{OutcomeFilter, Store, StoreError};
 
-pub(super) fn store(office: &Office) -> Result<&Store, ApiError> {
+/// The store, unless it is turned off.
+pub(in crate::http) fn store(office: &Office) -> Result<&Store, ApiError> {
     office.store.as_ref().ok_or_else(|| {
         ApiError::new(
             Code::NotFound,

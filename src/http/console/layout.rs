@@ -110,6 +110,10 @@ pub(super) fn framed(
                 header {
                     a class="brand" href="/console" { "outcome-bridge" }
                     @if let Some(visitor) = visitor {
+                        nav aria-label="Console" {
+                            a href="/console/performance" aria-current=[(title == "Performance").then_some("page")] { "Performance" }
+                            a href="/console/calls" aria-current=[(title == "Calls").then_some("page")] { "Calls" }
+                        }
                         form method="post" action="/console/logout" {
                             input type="hidden" name="csrf" value=(visitor.csrf.expose());
                             span class="role" { (visitor.role.as_str()) }

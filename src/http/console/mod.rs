@@ -3,8 +3,15 @@
 //! No page needs a script, none is allowed, and nothing is loaded from another host: the policy in the headers says so to
 //! the browser. Everything from outside is escaped by the templates.
 
+mod address;
+mod call;
+mod calls;
+mod chart;
+mod event;
+mod format;
 mod layout;
 mod login;
+mod performance;
 
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, ServiceConfig, get, post};
@@ -32,6 +39,11 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             .route("", get().to(home))
             .route("/", get().to(home))
             .route("/style.css", get().to(style))
+            .route("/performance", get().to(performance::show))
+            .route("/performance/groups", get().to(performance::change))
+            .route("/calls", get().to(calls::list))
+            .route("/calls/{call}", get().to(call::show))
+            .route("/events/{event}", get().to(event::show))
             .route("/login", get().to(login::form))
             .route("/login", post().to(login::log_in))
             .route("/logout", post().to(login::log_out))
@@ -46,6 +58,10 @@ async fn home(visitor: Visitor) -> HttpResponse {
         &maud::html! {
             h1 { "outcome-bridge" }
             p { "You are logged in as " strong { (visitor.role.as_str()) } "." }
+            ul class="doors" {
+                li { a href=(performance::PATH) { strong { "Performance" } span { "What calls led to: over time, by group, against the period before" } } }
+                li { a href=(calls::PATH) { strong { "Calls" } span { "Each call with its outcome, and the events that led to it" } } }
+            }
         },
     )
 }

@@ -18,6 +18,17 @@ pub enum Attribution {
     Last,
 }
 
+impl Attribution {
+    /// The word for it in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
 impl std::str::FromStr for Attribution {
     type Err = ();
 
