@@ -97,7 +97,7 @@ impl World {
     }
 
     fn phone(&self, call: u64) -> String {
-        if call % 10 == 0 {
+        if call.is_multiple_of(10) {
             return BUSY_PHONE.to_owned();
         }
         let callers = (self.calls * 2 / 3).max(1);
