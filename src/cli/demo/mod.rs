@@ -86,7 +86,8 @@ impl Demo {
                     .event_detail(event)
                     .await
                     .map_err(Failure::of)?;
-                row.first = Some((summary.disposition, expected));
+                let became = format!("{}: {}", summary.disposition, summary.reason);
+                row.first = Some((expected, became.contains(expected)));
             }
             rows.push(row);
         }

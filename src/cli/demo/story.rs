@@ -17,7 +17,7 @@ pub(super) struct Step {
     pub(super) forged: bool,
     /// The status that the bridge has to answer.
     pub(super) status: u16,
-    /// What the event has to become at first, where that is not what it is in the end.
+    /// Words of what the event has to become at first, where that is not what it is in the end.
     pub(super) first: Option<&'static str>,
     /// What the event has to become in the end; `None` when nothing may be stored.
     pub(super) stored: Option<&'static str>,
@@ -111,11 +111,14 @@ pub(super) fn steps(now: Timestamp) -> Vec<Step> {
             ..step("Stripe tells it a second time", "stripe", &paid)
         },
         step("Dan gets 200 dollars back", "stripe", &refund(DAN, at(30))),
-        step(
-            "Eve's appointment has passed and nobody said more: shown, inferred",
-            "calendly",
-            &booked(EVE, at(400), at(370)),
-        ),
+        Step {
+            first: Some("outcome shown inferred"),
+            ..step(
+                "Eve's appointment has passed and nobody said more: shown, inferred",
+                "calendly",
+                &booked(EVE, at(400), at(370)),
+            )
+        },
         step(
             "Eve is marked as a no-show after all: the inference is taken back",
             "calendly",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::story::{ANA, BEN, CLEO, DAN, EVE, FINN, GINA};
 use crate::app::Bridge;
 use crate::http::StandIn;
-use crate::model::{Disposition, EventId};
+use crate::model::EventId;
 use crate::queue::QueueError;
 
 /// One step as it went.
@@ -16,8 +16,8 @@ pub(super) struct Row {
     pub(super) status: u16,
     /// The event that came of it, if one was stored.
     pub(super) event: Option<EventId>,
-    /// What it became at first, and what it had to become then.
-    pub(super) first: Option<(Disposition, &'static str)>,
+    /// What it had to become at first, and whether it did.
+    pub(super) first: Option<(&'static str, bool)>,
     /// What it has to become in the end.
     pub(super) stored: Option<&'static str>,
 }
@@ -141,10 +141,8 @@ async fn judge(bridge: &Bridge, row: &Row) -> Result<Value, QueueError> {
     if attempts > 1 {
         deliveries.push(format!("one after {attempts} attempts"));
     }
-    let begun_right = row
-        .first
-        .is_none_or(|(became, expected)| became.as_str() == expected);
-    if let Some((first, _)) = row.first {
+    let begun_right = row.first.is_none_or(|(_, right)| right);
+    if let Some((first, true)) = row.first {
         became = format!("{first}, then {became}");
     }
     let right = row.status == row.expected_status && disposition == row.stored && begun_right;
