@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -51,6 +52,8 @@ pub(super) struct Replay {
 struct Tally {
     events: u64,
     differences: Vec<Value>,
+    /// The option that stands for the filter's `since` when the command is given again.
+    since: Option<String>,
 }
 
 impl Replay {
@@ -77,7 +80,10 @@ impl Replay {
         events.sort_unstable();
         events.dedup();
         events.retain(|id| Some(*id) > self.after);
-        let mut tally = Tally::default();
+        let mut tally = Tally {
+            since: since_again(&query, &events),
+            ..Tally::default()
+        };
         self.drive(output, &client, &events, &mut tally).await?;
         self.conclude(output, &tally);
         Ok(())
@@ -147,8 +153,9 @@ impl Replay {
     fn interrupted(&self, failure: Failure, tally: &Tally, last: Option<EventId>) -> Failure {
         let go_on = match last {
             Some(last) if self.ids.is_empty() => {
+                let since = tally.since.as_deref().unwrap_or_default();
                 format!(
-                    "; {} done, go on with the same command and --after {last}",
+                    "; {} done, go on with the same command{since} and --after {last}",
                     tally.events
                 )
             }
@@ -181,6 +188,19 @@ impl Replay {
             output.line(&format!("{events} events were replayed"));
         }
     }
+}
+
+/// "2h ago" is another moment when the command is given again, and events in between would be left out: then it
+/// has to begin at the first event of this time.
+fn since_again(query: &str, events: &[EventId]) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let (_, since) = pairs.find(|(name, _)| name == "since")?;
+    if since.parse::<Timestamp>().is_ok() {
+        return None;
+    }
+    let first = i64::try_from(events.first()?.millis()).ok()?;
+    let first = Timestamp::from_millisecond(first).ok()?;
+    Some(format!(", but since {first} in place of {since},"))
 }
 
 /// The ids of all events that the filter matches now.
@@ -302,6 +322,21 @@ mod tests {
             "evt_0000000000001  ignored → mapped  no rule matched → won\n  \
              crm call/1: nothing → closed, worth 12.50 USD; takes back lost\n"
         );
+    }
+
+    #[test]
+    fn a_replay_since_a_while_ago_goes_on_since_its_first_event() {
+        let events = [
+            EventId::first_at(1_767_312_000_123),
+            EventId::first_at(1_767_312_009_000),
+        ];
+        assert_eq!(
+            since_again("source=team&since=2h", &events).as_deref(),
+            Some(", but since 2026-01-02T00:00:00.123Z in place of 2h,")
+        );
+        assert_eq!(since_again("since=2026-01-01T00:00:00Z", &events), None);
+        assert_eq!(since_again("source=team", &events), None);
+        assert_eq!(since_again("since=2h", &[]), None);
     }
 
     #[test]
