@@ -126,6 +126,58 @@ fn a_required_value_that_cannot_be_read_fails_the_event() {
 }
 
 #[test]
+fn bad_amounts_phones_and_times_end_in_a_disposition_and_a_warning() {
+    use Disposition::{Failed, Mapped};
+    let ends = [
+        (json!({"amount": "1,234.50"}), Mapped, ""),
+        (json!({"amount": "€ 99"}), Mapped, ""),
+        (json!({"amount": -5}), Mapped, ""),
+        (json!({"amount": "1e400"}), Failed, "cannot read \"1e400\""),
+        (json!({"amount": "NaN"}), Failed, "cannot read \"NaN\""),
+        (json!({"currency": "XXXX"}), Failed, "no"),
+        (json!({"phone": "anonymous"}), Mapped, "`phone` not set"),
+        (json!({"phone": "00000"}), Mapped, "`phone` not set"),
+        (
+            json!({"start": "9999-12-30T22:00:00Z", "end": "0001-01-01T00:00:00Z"}),
+            Mapped,
+            "",
+        ),
+        (
+            json!({"start": "2026-05-06 15:00:00", "end": "half past"}),
+            Mapped,
+            "`end` not set",
+        ),
+        (
+            json!({"start": "10000-01-01T00:00:00Z"}),
+            Mapped,
+            "`start` not set",
+        ),
+    ];
+    for (extra, disposition, warning) in ends {
+        let derivation = run(&rules(DEAL), &deal(&extra));
+        assert_eq!(
+            derivation.disposition, disposition,
+            "{extra}: {derivation:?}"
+        );
+        assert!(!derivation.reason.is_empty());
+        let warnings = derivation.warnings.join("; ");
+        assert_eq!(
+            warnings.is_empty(),
+            warning.is_empty(),
+            "{extra}: {warnings}"
+        );
+        assert!(warnings.contains(warning), "{extra}: {warnings}");
+    }
+    let value = |amount: Value| {
+        let derivation = run(&rules(DEAL), &deal(&json!({ "amount": amount })));
+        outcome(&derivation).value.as_ref().unwrap().to_string()
+    };
+    assert_eq!(value(json!("1,234.50")), "1234.50 EUR");
+    assert_eq!(value(json!("€ 99")), "99 EUR");
+    assert_eq!(value(json!(-5)), "-5 EUR");
+}
+
+#[test]
 fn an_amount_without_a_known_currency_is_no_amount() {
     let derivation = run(&rules(DEAL), &deal(&json!({"currency": "coins"})));
     assert_eq!(derivation.disposition, Disposition::Failed);

@@ -89,6 +89,23 @@ async fn a_no_show_that_names_only_the_lead_keeps_attendance_from_being_inferred
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_runs_backwards_ends_where_a_straight_one_does() {
+    let mut world = World::new();
+    let booking = world.hear("cal", vec![booked((60, 90))]).await;
+    set(&world, DAY);
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+    set(&world, 30);
+    world.queue().replay(vec![booking]).await.unwrap();
+    world.settle().await;
+    let reason = world.trace(booking).await["attendance"][0].to_string();
+    assert!(reason.contains("expected at"), "{reason}");
+    set(&world, DAY + 1);
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_reported_of_the_lead_at_another_time_says_nothing_of_an_appointment() {
     for at in [50, 90 + 121] {
         let mut world = World::new();
