@@ -36,6 +36,22 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether there is no room left: on the disk, or for the database. Nothing of the write is there; once there is
+    /// room, the same write goes through.
+    pub fn is_full(&self) -> bool {
+        // SQLITE_FULL; on Unix also what a failed write for want of space becomes.
+        const FULL: &str = "13";
+        let Self::Database(error) = self else {
+            return false;
+        };
+        error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| code == FULL)
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(Arc::new(error))

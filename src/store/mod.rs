@@ -101,6 +101,10 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .disable_statement_logging();
+        Self::open_with(options, clock).await
+    }
+
+    async fn open_with(options: SqliteConnectOptions, clock: Clock) -> Result<Self, StoreError> {
         let mut connection = options.clone().create_if_missing(true).connect().await?;
         migration::migrate(&mut connection, &clock).await?;
         let readers = SqlitePoolOptions::new()

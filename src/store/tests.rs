@@ -1,6 +1,7 @@
 //! The store's promises, on real files.
 
 mod changes;
+mod hardship;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,4 +1,10 @@
 //! The one writer: gathers what waits into one transaction, commits, answers.
+//!
+//! # Why it begins and ends transactions by itself
+//!
+//! When the disk is full, SQLite may roll back on its own. sqlx's `Transaction` does not notice: its own `ROLLBACK` fails,
+//! and from then on it takes what it begins for a part of a transaction that is not there, or that nobody commits. Then
+//! writes are answered that are nowhere. Three statements leave nothing to lose count of.
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -108,9 +114,29 @@ async fn write_all(
     batch: &[Pending],
     now: i64,
 ) -> Result<Vec<Written>, StoreError> {
-    let mut transaction = connection.begin().await?;
+    sqlx::query("BEGIN").execute(&mut *connection).await?;
+    let mut written = write_each(connection, book, batch, now).await;
+    if written.is_ok()
+        && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
+    {
+        written = Err(error.into());
+    }
+    if written.is_err() {
+        // It fails when SQLite has rolled back already: then there is nothing to roll back. Should a transaction be left
+        // open nevertheless, the next `BEGIN` fails, and nothing is answered that is not there.
+        let _rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+    }
+    written
+}
+
+async fn write_each(
+    connection: &mut SqliteConnection,
+    book: &mut Book,
+    batch: &[Pending],
+    now: i64,
+) -> Result<Vec<Written>, StoreError> {
     let mut session = Session {
-        connection: &mut transaction,
+        connection,
         book,
         now,
     };
@@ -124,6 +150,5 @@ async fn write_all(
             Write::Calls(records) => Written::Calls(calls::write(&mut session, records).await?),
         });
     }
-    transaction.commit().await?;
     Ok(answers)
 }
