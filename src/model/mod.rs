@@ -25,7 +25,9 @@ pub use fact::{
     AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Release, Retraction,
 };
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};
-pub use moment::{MomentError, parse_time, parse_time_with, parse_unix_millis, parse_unix_seconds};
+pub use moment::{
+    MomentError, is_writable, parse_time, parse_time_with, parse_unix_millis, parse_unix_seconds,
+};
 pub use money::{Money, MoneyError, currency, from_minor_units, parse_amount, parse_amount_comma};
 pub use name::{ConnectorName, DestinationName, NameError, SourceName, TableName};
 pub use outcome::{Basis, Outcome, OutcomeKind};

@@ -9,6 +9,14 @@ use jiff::tz::TimeZone;
 #[error("`{0}` is not a moment in time")]
 pub struct MomentError(String);
 
+/// The year 0000, the first that RFC 3339 can write. The last one that it can write is the last that there is here.
+const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+
+/// Whether RFC 3339 can write it. An earlier moment is a mistake of whoever said it, and few could read it back.
+pub fn is_writable(at: Timestamp) -> bool {
+    at >= FIRST
+}
+
 fn refuse(text: &str) -> MomentError {
     MomentError(text.chars().take(40).collect())
 }
@@ -29,7 +37,9 @@ pub fn parse_time(text: &str) -> Result<Timestamp, MomentError> {
                 .and_then(|at| at.to_zoned(TimeZone::UTC))
                 .map(|z| z.timestamp())
         })
-        .map_err(|_unreadable| refuse(text))
+        .ok()
+        .filter(|at| is_writable(*at))
+        .ok_or_else(|| refuse(text))
 }
 
 /// Reads text by a `strftime` pattern, e.g. `%d.%m.%Y`. Without a zone in the pattern it is UTC,
@@ -49,7 +59,9 @@ pub fn parse_time_with(pattern: &str, text: &str) -> Result<Timestamp, MomentErr
             };
             at.to_zoned(TimeZone::UTC).map(|z| z.timestamp())
         })
-        .map_err(|_unreadable| refuse(text))
+        .ok()
+        .filter(|at| is_writable(*at))
+        .ok_or_else(|| refuse(text))
 }
 
 /// Reads seconds after the Unix epoch; a fraction is kept to the nanosecond.
@@ -74,7 +86,10 @@ fn parse_unix(text: &str, nano_digits: u32) -> Result<Timestamp, MomentError> {
         .checked_mul(rust_decimal::Decimal::from(10u64.pow(nano_digits)))
         .and_then(|n| i128::try_from(n.trunc()).ok())
         .ok_or_else(|| refuse(text))?;
-    Timestamp::from_nanosecond(nanos).map_err(|_range| refuse(text))
+    Timestamp::from_nanosecond(nanos)
+        .ok()
+        .filter(|at| is_writable(*at))
+        .ok_or_else(|| refuse(text))
 }
 
 #[cfg(test)]
@@ -97,6 +112,7 @@ mod tests {
             "",
             "2026",
             "99999-01-01T00:00:00Z",
+            "-000001-01-01T00:00:00Z",
             "1767312000",
         ] {
             assert!(parse_time(text).is_err(), "{text} should be refused");
@@ -114,7 +130,21 @@ mod tests {
             "2026-01-02T00:00:00.123Z"
         );
         assert!(parse_unix_seconds("1e300").is_err());
+        assert!(parse_unix_seconds("-99999999999").is_err());
         assert!(parse_unix_millis("99999999999999999999999").is_err());
+    }
+
+    #[test]
+    fn what_can_be_written_is_years_0000_to_9999() {
+        for (text, writable) in [
+            ("0000-01-01T00:00:00Z", true),
+            ("9999-12-30T22:00:00.999Z", true),
+            ("-000001-12-31T23:59:59.999Z", false),
+            ("-009999-01-03T00:00:00Z", false),
+        ] {
+            assert_eq!(is_writable(text.parse().unwrap()), writable, "{text}");
+        }
+        assert!(is_writable(Timestamp::MAX));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::model::{DestinationName, EventId, Fact, Outcome, SourceName, Subject};
+use crate::model::{DestinationName, EventId, Fact, Outcome, SourceName, Subject, is_writable};
 use crate::queue::NewEvent;
 
 /// The most facts of one event: a larger import is several.
@@ -190,6 +190,7 @@ pub fn acceptable(fact: &Fact) -> Result<(), String> {
 
 /// The limits that rules hold facts to.
 fn check(fact: &Fact, addressed: bool) -> Result<(), String> {
+    check_moments(fact)?;
     match fact {
         Fact::Outcome(outcome) => check_outcome(outcome, addressed),
         Fact::Retraction(fact) => check_subject(&fact.subject, &fact.rule, addressed),
@@ -208,6 +209,21 @@ fn check(fact: &Fact, addressed: bool) -> Result<(), String> {
             check_subject(&fact.subject, &fact.rule, true)?;
             check_metadata(&fact.metadata)
         }
+    }
+}
+
+fn check_moments(fact: &Fact) -> Result<(), String> {
+    let (occurred_at, start, end) = match fact {
+        Fact::Outcome(fact) => (fact.occurred_at, None, None),
+        Fact::Retraction(fact) => (fact.occurred_at, None, None),
+        Fact::Release(fact) => (fact.occurred_at, None, None),
+        Fact::Appointment(fact) => (fact.occurred_at, fact.start, fact.end),
+        Fact::Call(fact) => (fact.occurred_at, fact.start, fact.end),
+    };
+    let mut moments = [Some(occurred_at), start, end].into_iter().flatten();
+    match moments.find(|at| !is_writable(*at)) {
+        Some(at) => Err(format!("{at} is before the year 0000")),
+        None => Ok(()),
     }
 }
 

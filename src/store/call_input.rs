@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::calls::CallRecord;
 use crate::diagnostic::did_you_mean;
-use crate::model::{Phone, parse_phone};
+use crate::model::{Phone, is_writable, parse_phone};
 
 /// Everything that a call may say. In a file, `fields.NAME` and `metadata.NAME` are columns, too.
 const NAMES: [&str; 15] = [
@@ -151,7 +151,7 @@ fn phone(name: &str, value: &Value) -> Result<Phone, CallMistake> {
 
 fn moment(name: &str, value: &Value) -> Result<Timestamp, CallMistake> {
     let read = match value {
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => text.trim().parse().ok().filter(|at| is_writable(*at)),
         _ => None,
     };
     read.ok_or_else(|| {
@@ -224,6 +224,10 @@ mod tests {
             (json!({"call_id": "c", "phone": "4155551234"}), "E.164"),
             (
                 json!({"call_id": "c", "started_at": "yesterday"}),
+                "`started_at` must be a moment",
+            ),
+            (
+                json!({"call_id": "c", "started_at": "-009999-01-03T00:00:00Z"}),
                 "`started_at` must be a moment",
             ),
             (

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::error::StoreError;
 use super::figure::{self, Plain, Series};
 use super::standing::{Session, read_object};
-use crate::model::{CallChange, CallFact, Phone, Subject};
+use crate::model::{CallChange, CallFact, Phone, Subject, is_writable};
 
 /// What is known of one call. Fields that are not there leave what was known before.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -73,7 +73,10 @@ impl CallRecord {
     pub fn from_fact(platform: &str, fact: &CallFact) -> Option<Self> {
         let said = |key: &str| fact.metadata.get(key);
         let text = |key: &str| said(key).and_then(Value::as_str).map(str::to_owned);
-        let moment = |key: &str| text(key).and_then(|text| text.parse().ok());
+        let moment = |key: &str| {
+            let at: Option<Timestamp> = text(key).and_then(|text| text.parse().ok());
+            at.filter(|at| is_writable(*at))
+        };
         let number = |key: &str| {
             said(key).and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()))
         };
@@ -271,6 +274,14 @@ impl Facts {
             known.seen.insert(name, moment.as_i64().unwrap_or(i64::MIN));
         }
         Ok(known)
+    }
+
+    /// Whether it says the same, whenever that was said.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        self.texts == other.texts
+            && self.numbers == other.numbers
+            && self.fields == other.fields
+            && self.metadata == other.metadata
     }
 
     fn seen_text(&self) -> String {
@@ -496,7 +507,15 @@ async fn update(
         }
         _ => false,
     };
-    if call.row == before && !fresh_transcript {
+    if call.row.says_the_same_as(&before) && !fresh_transcript {
+        if call.row.seen != before.seen {
+            // It was only said again: that counts against older words that are still to come.
+            sqlx::query("UPDATE calls SET seen = $2 WHERE no = $1")
+                .bind(call.no)
+                .bind(call.row.seen_text())
+                .execute(&mut *session.connection)
+                .await?;
+        }
         return Ok(false);
     }
     let mut query = QueryBuilder::<Sqlite>::new("UPDATE calls SET ");
