@@ -11,6 +11,10 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::queue::QueueError;
+use crate::store::StoreError;
+
+/// When to come back where that may help.
+pub(super) const RETRY_SECONDS: &str = "30";
 
 /// What went wrong, by code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub(super) enum Code {
     TooManyHeaders,
     UnsupportedEncoding,
     Busy,
+    StorageFull,
     Internal,
 }
 
@@ -49,6 +54,7 @@ impl Code {
                 ("unsupported_encoding", StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
             Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+            Self::StorageFull => ("storage_full", StatusCode::INSUFFICIENT_STORAGE),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
@@ -114,8 +120,8 @@ impl ResponseError for ApiError {
                 .parse()
                 .unwrap_or(actix_web::mime::APPLICATION_JSON),
         ));
-        if self.code == Code::Busy {
-            response.insert_header((RETRY_AFTER, "30"));
+        if matches!(self.code, Code::Busy | Code::StorageFull) {
+            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
         if self.code == Code::Unauthorized {
             response.insert_header(("www-authenticate", "Bearer"));
@@ -127,6 +133,23 @@ impl ResponseError for ApiError {
             code,
             detail: &self.detail,
         })
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(target: "store.failed", %error, "a request failed in the outcome store");
+        if error.is_full() {
+            Self::new(
+                Code::StorageFull,
+                "the disk of the outcome store is full: nothing was written; make room and send it again",
+            )
+        } else {
+            Self::new(
+                Code::Internal,
+                "the outcome store could not answer; the log has the reason",
+            )
+        }
     }
 }
 

@@ -1,474 +1,183 @@
-//! The OpenAPI document of the admin API and of the store's own APIs, made from one table.
+//! The OpenAPI 3.1 documents of the admin API and of the store's APIs: files written by hand, served as they are.
+//!
+//! They cannot drift from what is served. Tests here hold them against the lists that the routes are registered from;
+//! tests of the whole bridge hold their parameters against those that handlers take; and `tests/api` lets a fuzzer
+//! check every answer of a running bridge against their schemas.
+
+use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
-use serde_json::{Map, Value, json};
 
-/// What every question of analytics takes; then what some take besides.
-const SCOPE: &[&str] = &[
-    "from",
-    "to",
-    "zone",
-    "by",
-    "week_start",
-    "agent",
-    "platform",
-    "direction",
-    "source",
-    "kind",
-    "label",
-    "currency",
-    "basis",
-    "metadata",
-    "where",
-    "attribution",
-];
-const REPORT: &[&str] = &[
-    "from",
-    "to",
-    "zone",
-    "by",
-    "week_start",
-    "agent",
-    "platform",
-    "direction",
-    "source",
-    "kind",
-    "label",
-    "currency",
-    "basis",
-    "metadata",
-    "where",
-    "attribution",
-    "groups",
-    "compare",
-];
-const BREAKDOWN: &[&str] = &[
-    "from",
-    "to",
-    "zone",
-    "by",
-    "week_start",
-    "agent",
-    "platform",
-    "direction",
-    "source",
-    "kind",
-    "label",
-    "currency",
-    "basis",
-    "metadata",
-    "where",
-    "attribution",
-    "split",
-];
-const CONVERSION: &[&str] = &[
-    "from",
-    "to",
-    "zone",
-    "by",
-    "week_start",
-    "agent",
-    "platform",
-    "direction",
-    "source",
-    "kind",
-    "label",
-    "currency",
-    "basis",
-    "metadata",
-    "where",
-    "attribution",
-    "to_what",
-    "mature_after",
-];
-const CALLS_BEHIND: &[&str] = &[
-    "from",
-    "to",
-    "zone",
-    "by",
-    "week_start",
-    "agent",
-    "platform",
-    "direction",
-    "source",
-    "kind",
-    "label",
-    "currency",
-    "basis",
-    "metadata",
-    "where",
-    "attribution",
-    "limit",
-    "cursor",
-];
+/// The documents with the version of this program.
+static ADMIN: LazyLock<String> = LazyLock::new(|| released(include_str!("openapi/admin.json")));
+static STORE: LazyLock<String> = LazyLock::new(|| released(include_str!("openapi/store.json")));
 
-/// Method, path, what it does, query parameters.
-type Route = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-);
-
-/// The admin API.
-const ROUTES: &[Route] = &[
-    (
-        "get",
-        "/admin/v1/events",
-        "Events, newest first",
-        &[
-            "source",
-            "disposition",
-            "type",
-            "since",
-            "until",
-            "limit",
-            "cursor",
-        ],
-    ),
-    (
-        "get",
-        "/admin/v1/events/{id}",
-        "One event: summary, trace, outcomes, deliveries with their attempts",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/events/{id}/raw",
-        "One event as it was stored, for `outcome-bridge map`",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/events/replay",
-        "Runs stored events through the rules again: {ids} or {filter}; with {dry_run} it answers what would change",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/deliveries",
-        "Deliveries, newest first",
-        &[
-            "destination",
-            "state",
-            "event",
-            "since",
-            "until",
-            "limit",
-            "cursor",
-        ],
-    ),
-    (
-        "get",
-        "/admin/v1/deliveries/{id}",
-        "One delivery with its attempts",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/dead-letters",
-        "Deliveries that were given up",
-        &["destination", "event", "since", "until", "limit", "cursor"],
-    ),
-    (
-        "post",
-        "/admin/v1/dead-letters/redrive",
-        "Makes dead letters pending again: {ids} or {filter}, {dry_run}",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/dead-letters/discard",
-        "Puts dead letters aside for good: {ids} or {filter}, {dry_run}",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/outcomes",
-        "Calls with their current outcome, newest first",
-        &[
-            "kind", "call", "source", "since", "until", "limit", "cursor",
-        ],
-    ),
-    (
-        "post",
-        "/admin/v1/outcomes",
-        "Corrects an outcome by hand; it holds until it is released: {outcome, value, notes, about: {subject}}",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/outcomes/import",
-        "Takes outcomes in, up to 10 000 at a time: {outcomes: [{outcome, occurred_at, call_id or phone …}], source}",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/outcomes/release",
-        "Releases corrections made by hand: {about: {subject}}",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/outcomes/{call}/log",
-        "Every change of one call's outcome",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/calls",
-        "Calls, newest first",
-        &[
-            "agent",
-            "platform",
-            "call",
-            "phone",
-            "email",
-            "since",
-            "until",
-            "has_outcome",
-            "limit",
-            "cursor",
-        ],
-    ),
-    (
-        "post",
-        "/admin/v1/calls",
-        "Takes in a call, a list of calls, or {calls: […]}: newer words win field by field; answers what was rejected and why",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/calls/{call}",
-        "One call with its transcript, its outcome and its log",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/report",
-        "Counts, worth and rates over time: by outcome, or by `groups` ([{name, where}] as JSON); `compare=previous` adds the trend",
-        REPORT,
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/breakdown",
-        "The calls by what they share: `split` is agent, platform, direction, source, kind, label, basis or metadata.KEY",
-        BREAKDOWN,
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/conversion",
-        "How many calls came to `to_what` (a condition as JSON; closed if not given), with a 95 % confidence interval; calls younger than `mature_after` are shown apart",
-        CONVERSION,
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/funnel",
-        "How far calls came: call, booked, shown, closed",
-        SCOPE,
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/delay",
-        "The time from call to outcome: median and 90th percentile",
-        SCOPE,
-    ),
-    (
-        "get",
-        "/admin/v1/analytics/calls",
-        "The calls behind a number: the same scope, newest first",
-        CALLS_BEHIND,
-    ),
-    ("get", "/admin/v1/sources", "The configured sources", &[]),
-    (
-        "get",
-        "/admin/v1/destinations",
-        "The configured destinations and how they do",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/destinations/{name}/pause",
-        "Sends nothing there until resumed; the queue keeps",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/destinations/{name}/resume",
-        "Ends a pause or a hold",
-        &[],
-    ),
-    ("get", "/admin/v1/connectors", "All connectors", &[]),
-    (
-        "get",
-        "/admin/v1/connectors/{name}",
-        "One connector with its fields and set-up steps",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/mappings",
-        "Which rules hold for which source",
-        &[],
-    ),
-    (
-        "post",
-        "/admin/v1/mappings/reload",
-        "Reads changed mapping files again",
-        &[],
-    ),
-    (
-        "get",
-        "/admin/v1/stats",
-        "The queue's and the destinations' numbers",
-        &[],
-    ),
-];
-
-/// The outcome APIs that the store serves, in the same way.
-const STORE_ROUTES: &[Route] = &[
-    (
-        "patch",
-        "/api/calls/{agent}/{call}",
-        "As Phonely: sets any of custom_call_outcome, custom_call_outcome_value, custom_call_metadata of a call, by id or by phone (+E.164)",
-        &["preference"],
-    ),
-    (
-        "get",
-        "/api/calls/{agent}/{call}",
-        "As Phonely: one call",
-        &["preference"],
-    ),
-    (
-        "get",
-        "/api/calls/{agent}",
-        "As Phonely: the agent's calls",
-        &["phone", "since", "until", "has_outcome", "limit", "cursor"],
-    ),
-    (
-        "post",
-        "/v1/calls/{call}/outcome",
-        "As Aura: sets {status, notes?} of a call; shown, no_show, closed, lost or follow_up",
-        &[],
-    ),
-    ("get", "/v1/calls/{call}", "As Aura: one call", &[]),
-    (
-        "get",
-        "/v1/calls",
-        "As Aura: calls",
-        &[
-            "phone",
-            "email",
-            "since",
-            "until",
-            "has_outcome",
-            "limit",
-            "cursor",
-        ],
-    ),
-    (
-        "patch",
-        "/api/v1/webhooks/calls/{call}/change-outcome",
-        "As change-outcome: sets {call_outcome}; a change that is refused is the last log, with its failure_reason",
-        &[],
-    ),
-    (
-        "get",
-        "/api/v1/calls/{call}",
-        "As change-outcome: one call with its logs",
-        &[],
-    ),
-    (
-        "get",
-        "/api/v1/calls",
-        "As change-outcome: calls",
-        &["phone", "since", "until", "has_outcome", "limit", "cursor"],
-    ),
-];
+fn released(document: &str) -> String {
+    document.replacen("{version}", env!("CARGO_PKG_VERSION"), 1)
+}
 
 /// Answers the document of the admin API. Needs no token: it tells nothing of this bridge.
-pub(super) async fn document() -> HttpResponse {
-    HttpResponse::Ok().json(build("outcome-bridge admin API", ROUTES))
+pub(super) async fn admin() -> HttpResponse {
+    answer(&ADMIN)
 }
 
 /// Answers the document of the store's APIs.
-pub(super) async fn store_document() -> HttpResponse {
-    HttpResponse::Ok().json(build("outcome-bridge outcome store", STORE_ROUTES))
+pub(super) async fn store() -> HttpResponse {
+    answer(&STORE)
 }
 
-fn build(title: &str, routes: &[Route]) -> Value {
-    let mut paths = Map::new();
-    for (method, path, summary, query) in routes {
-        let in_path = path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        let parameter = |name: &str, place: &str| json!({ "name": name, "in": place, "required": place == "path", "schema": { "type": "string" } });
-        let parameters: Vec<Value> = in_path
-            .map(|name| parameter(name, "path"))
-            .chain(query.iter().map(|name| parameter(name, "query")))
-            .collect();
-        let mut operation = json!({
-            "summary": summary,
-            "parameters": parameters,
-            "security": [{ scheme(path): [] }],
-            "responses": {
-                "2XX": { "description": "Done", "content": { "application/json": {} } },
-                "default": { "description": "A problem", "content": { "application/problem+json": {} } },
-            },
-        });
-        if matches!(*method, "post" | "patch")
-            && !path.ends_with("}/pause")
-            && !path.ends_with("}/resume")
-        {
-            operation["requestBody"] =
-                json!({ "content": { "application/json": { "schema": { "type": "object" } } } });
-        }
-        let entry = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
-        entry[*method] = operation;
-    }
-    json!({
-        "openapi": "3.1.0",
-        "info": { "title": title, "version": env!("CARGO_PKG_VERSION") },
-        "components": { "securitySchemes": {
-            "token": { "type": "http", "scheme": "bearer" },
-            "store_key": { "type": "http", "scheme": "bearer" },
-            "phonely_key": { "type": "apiKey", "in": "header", "name": "X-Authorization" },
-        } },
-        "paths": paths,
-    })
-}
-
-/// What opens a route: the admin token, or a key of the store.
-fn scheme(path: &str) -> &'static str {
-    if path.starts_with("/admin/") {
-        "token"
-    } else if path.starts_with("/api/calls/") {
-        "phonely_key"
-    } else {
-        "store_key"
-    }
+fn answer(document: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(document)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::http::endpoint::Endpoint;
+    use crate::http::{admin, store_api};
+
+    type Names = BTreeSet<String>;
+
+    fn documents() -> [Value; 2] {
+        [&ADMIN, &STORE].map(|text| serde_json::from_str(text).unwrap())
+    }
+
+    /// Every operation of a document with its path and method.
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap();
+                methods.iter().map(move |(method, operation)| {
+                    (format!("{} {path}", method.to_uppercase()), operation)
+                })
+            })
+            .collect()
+    }
+
+    fn served(prefix: &str, endpoints: Vec<Endpoint>) -> Names {
+        endpoints
+            .iter()
+            .map(|endpoint| format!("{} {prefix}{}", endpoint.method, endpoint.path))
+            .collect()
+    }
+
+    /// What a reference leads to, or the value itself.
+    fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => document
+                .pointer(reference.trim_start_matches('#'))
+                .unwrap_or_else(|| panic!("{reference} leads nowhere")),
+            None => value,
+        }
+    }
+
+    fn visit(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Value>)) {
+        match value {
+            Value::Object(object) => {
+                look(object);
+                object.values().for_each(|value| visit(value, look));
+            }
+            Value::Array(list) => list.iter().for_each(|value| visit(value, look)),
+            _ => {}
+        }
+    }
 
     #[test]
-    fn every_route_is_described_once() {
-        for routes in [ROUTES, STORE_ROUTES] {
-            let document = build("title", routes);
-            let paths = document["paths"].as_object().unwrap();
-            let operations: usize = paths
-                .values()
-                .map(|entry| entry.as_object().unwrap().len())
-                .sum();
-            assert_eq!(operations, routes.len());
+    fn what_is_served_is_described_and_what_is_described_is_served() {
+        let [admin_document, store_document] = documents();
+        let of_store = store_api::endpoints()
+            .into_iter()
+            .flat_map(|(endpoints, _)| served("", endpoints))
+            .collect();
+        for (document, served) in [
+            (admin_document, served(admin::PREFIX, admin::endpoints())),
+            (store_document, of_store),
+        ] {
+            let described: Names = operations(&document)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(described, served);
         }
-        let document = build("title", ROUTES);
-        let paths = document["paths"].as_object().unwrap();
-        assert_eq!(
-            paths["/admin/v1/events/{id}"]["get"]["parameters"][0]["in"],
-            "path"
-        );
+    }
+
+    #[test]
+    fn every_operation_is_described_in_full() {
+        for document in documents() {
+            assert_eq!(document["openapi"], "3.1.0");
+            assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+            let mut ids = BTreeSet::new();
+            for (name, operation) in operations(&document) {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(ids.insert(id.to_owned()), "{id} occurs twice");
+                assert!(operation["summary"].is_string(), "{name} has no summary");
+                assert!(
+                    operation["security"].is_array(),
+                    "{name} says nothing of access"
+                );
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let in_path: Names = parameters
+                    .map(|parameter| resolve(&document, parameter))
+                    .filter(|parameter| parameter["in"] == "path")
+                    .map(|parameter| format!("{{{}}}", parameter["name"].as_str().unwrap()))
+                    .collect();
+                let wanted: Names = name
+                    .split('/')
+                    .filter(|part| part.starts_with('{'))
+                    .map(str::to_owned)
+                    .collect();
+                assert_eq!(in_path, wanted, "{name}");
+                for (status, answer) in operation["responses"].as_object().unwrap() {
+                    let answer = resolve(&document, answer);
+                    let has_body = answer["content"]
+                        .as_object()
+                        .is_some_and(|types| types.values().all(|body| body["schema"].is_object()));
+                    assert!(
+                        has_body || status == "204",
+                        "{name}: {status} has no schema"
+                    );
+                }
+                let takes_body = !name.starts_with("GET")
+                    && !["/pause", "/resume", "/reload"]
+                        .iter()
+                        .any(|end| name.ends_with(end));
+                assert_eq!(
+                    operation["requestBody"]["content"]["application/json"]["schema"].is_object(),
+                    takes_body,
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn references_lead_somewhere_and_nothing_is_described_in_vain() {
+        for document in documents() {
+            let mut used = Names::new();
+            visit(&document, &mut |object| {
+                if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
+                    let target = document.pointer(reference.trim_start_matches('#'));
+                    assert!(target.is_some(), "{reference} leads nowhere");
+                    used.insert(reference.to_owned());
+                }
+            });
+            for (part, components) in document["components"].as_object().unwrap() {
+                if part == "securitySchemes" {
+                    continue;
+                }
+                for name in components.as_object().unwrap().keys() {
+                    let reference = format!("#/components/{part}/{name}");
+                    assert!(used.contains(&reference), "{reference} is used nowhere");
+                }
+            }
+        }
     }
 }

@@ -374,7 +374,7 @@ fn answer<T: Serialize>(result: Result<T, StoreError>) -> Result<HttpResponse, A
 pub(in crate::http) fn unanswered(error: StoreError) -> ApiError {
     match error {
         StoreError::Period(error) => bad(error.to_string()),
-        error => super::outcomes::failed(error),
+        error => error.into(),
     }
 }
 

@@ -3,7 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
-use super::outcomes::{failed, store};
+use super::batch::{self, MOST};
+use super::outcomes::store;
 use super::query::Query;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
@@ -11,10 +12,6 @@ use crate::http::state::Office;
 use crate::model::Fact;
 use crate::processing::admin_event::{AdminBody, MAX_FACTS, acceptable};
 use crate::store::{CallFilter, CallRecord};
-
-/// The largest body, and the most calls in it.
-const LARGEST: usize = 32 << 20;
-const MOST: usize = 10_000;
 
 pub(super) async fn list(
     _: Admin,
@@ -35,7 +32,7 @@ pub(super) async fn list(
     };
     let page = query.page()?;
     query.finish()?;
-    let found = store(&office)?.calls(&filter, page).await.map_err(failed)?;
+    let found = store(&office)?.calls(&filter, page).await?;
     Ok(HttpResponse::Ok().json(found))
 }
 
@@ -45,13 +42,13 @@ pub(super) async fn show(
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let store = store(&office)?;
-    let call = store.call(&path).await.map_err(failed)?.ok_or_else(|| {
+    let call = store.call(&path).await?.ok_or_else(|| {
         ApiError::new(
             Code::NotFound,
             format!("there is no call `{}`", path.escape_debug()),
         )
     })?;
-    let log = store.log(&call.id).await.map_err(failed)?;
+    let log = store.log(&call.id).await?;
     Ok(HttpResponse::Ok().json(json!({ "call": call, "log": log })))
 }
 
@@ -63,14 +60,7 @@ pub(super) async fn add(
 ) -> Result<HttpResponse, ApiError> {
     // Nothing is read for a store that is not there.
     store(&office)?;
-    let too_large = |_| ApiError::new(Code::TooLarge, format!("the body is over {LARGEST} bytes"));
-    let body = payload
-        .to_bytes_limited(LARGEST)
-        .await
-        .map_err(too_large)?
-        .map_err(|error| bad(format!("the body cannot be read: {error}")))?;
-    let value: Value = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
+    let value: Value = batch::read(payload).await?;
     let written = match value {
         Value::Array(calls) => calls,
         Value::Object(mut one) => match one.remove("calls") {
@@ -113,7 +103,7 @@ async fn record(
         .map(|call| Fact::Call(call.to_fact(office.clock.now())))
         .filter(|fact| acceptable(fact).is_ok())
         .collect();
-    let recorded = store(office)?.record_calls(calls).await.map_err(failed)?;
+    let recorded = store(office)?.record_calls(calls).await?;
     for some in facts.chunks(MAX_FACTS) {
         let event = AdminBody::new("calls", some.to_vec())
             .into_event(office.clock.now())

@@ -159,15 +159,15 @@ async fn select(
     ids: Vec<DeliveryId>,
     text: Option<String>,
 ) -> Result<Vec<DeliveryId>, ApiError> {
-    let Some(text) = text.filter(|_| ids.is_empty()) else {
-        return if ids.is_empty() {
-            Err(ApiError::new(
+    let text = match text {
+        None if !ids.is_empty() => return Ok(ids),
+        Some(text) if ids.is_empty() => text,
+        _ => {
+            return Err(ApiError::new(
                 Code::BadRequest,
                 "give either `ids` or `filter` (an empty text means all dead letters)",
-            ))
-        } else {
-            Ok(ids)
-        };
+            ));
+        }
     };
     let mut query = Query::new(&text, office.clock.now());
     let mut wanted = filter(&mut query)?;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::batch::{self, MOST};
 use crate::diagnostic::did_you_mean;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
@@ -15,11 +16,9 @@ use crate::model::{
     Basis, EventId, Fact, Money, Outcome, OutcomeKind, SourceName, Subject, currency, parse_amount,
     parse_phone, parse_time,
 };
-use crate::processing::admin_event::{AdminBody, MAX_FACTS};
+use crate::processing::admin_event::{AdminBody, MAX_FACTS, acceptable};
 use crate::queue::Acceptance;
 
-/// The most outcomes of one request.
-const MOST: usize = 10_000;
 /// The rule that imported outcomes name.
 const RULE: &str = "imported";
 /// What a row may say, beside `metadata.NAME`.
@@ -55,21 +54,22 @@ pub(super) struct Import {
 /// Stores the good ones as events, and says what is wrong with the others.
 pub(super) async fn add(
     _: Admin,
-    import: web::Json<Import>,
+    payload: web::Payload,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let Import {
         outcomes,
         source,
         by,
-    } = import.into_inner();
+    } = batch::read(payload).await?;
     if outcomes.len() > MOST {
         return Err(bad(format!("at most {MOST} outcomes at a time")));
     }
     let (mut facts, mut rejected) = (Vec::new(), Vec::new());
     for (index, row) in outcomes.iter().enumerate() {
-        match read(row) {
-            Ok(outcome) => facts.push(Fact::Outcome(outcome)),
+        let read = read(row).map(Fact::Outcome);
+        match read.and_then(|fact| acceptable(&fact).map(|()| fact)) {
+            Ok(fact) => facts.push(fact),
             Err(reason) => rejected.push(json!({ "index": index, "reason": reason })),
         }
     }

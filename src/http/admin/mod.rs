@@ -1,6 +1,7 @@
 //! The admin API, `/admin/v1/…`: everything the command line shows and does to a running bridge.
 
 pub(super) mod analytics;
+mod batch;
 mod calls;
 mod connectors;
 mod corrections;
@@ -19,69 +20,85 @@ pub use events::EventDocument;
 pub(super) use outcomes::store;
 pub(super) use query::Query;
 
-use actix_web::web::{self, ServiceConfig, get, post};
+use actix_web::ResponseError;
+use actix_web::error::JsonPayloadError;
+use actix_web::web::{self, ServiceConfig};
 
+use super::endpoint::{Endpoint, get, post, resources};
 use super::error::{ApiError, Code};
+use super::openapi;
 
-/// Every admin route in one list.
+/// Where they are.
+pub(super) const PREFIX: &str = "/admin/v1";
+
+/// Every admin route in one list, below [`PREFIX`].
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get("/events", events::list),
+        post("/events/replay", events::replay),
+        get("/events/{id}", events::show),
+        get("/events/{id}/raw", events::raw),
+        get("/deliveries", deliveries::list),
+        get("/deliveries/{id}", deliveries::show),
+        get("/dead-letters", deliveries::dead_letters),
+        post("/dead-letters/redrive", deliveries::redrive),
+        post("/dead-letters/discard", deliveries::discard),
+        get("/outcomes", outcomes::list),
+        post("/outcomes", corrections::correct),
+        post("/outcomes/import", import::add),
+        post("/outcomes/release", corrections::release),
+        get("/outcomes/{call}/log", outcomes::log),
+        get("/calls", calls::list),
+        post("/calls", calls::add),
+        get("/calls/{call}", calls::show),
+        get("/analytics/report", analytics::report),
+        get("/analytics/breakdown", analytics::breakdown),
+        get("/analytics/conversion", analytics::conversion),
+        get("/analytics/funnel", analytics::funnel),
+        get("/analytics/delay", analytics::delay),
+        get("/analytics/calls", analytics::calls),
+        get("/sources", sources::list),
+        get("/destinations", destinations::list),
+        post("/destinations/{name}/pause", destinations::pause),
+        post("/destinations/{name}/resume", destinations::resume),
+        get("/connectors", connectors::list),
+        get("/connectors/{name}", connectors::show),
+        get("/mappings", mappings::list),
+        post("/mappings/reload", mappings::reload),
+        get("/stats", stats::show),
+        get("/openapi.json", openapi::admin),
+    ]
+}
+
+/// Registers them.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::scope("/admin/v1")
-            .app_data(json_config())
-            .route("/events", get().to(events::list))
-            .route("/events/replay", post().to(events::replay))
-            .route("/events/{id}", get().to(events::show))
-            .route("/events/{id}/raw", get().to(events::raw))
-            .route("/deliveries", get().to(deliveries::list))
-            .route("/deliveries/{id}", get().to(deliveries::show))
-            .route("/dead-letters", get().to(deliveries::dead_letters))
-            .route("/dead-letters/redrive", post().to(deliveries::redrive))
-            .route("/dead-letters/discard", post().to(deliveries::discard))
-            .route("/outcomes", get().to(outcomes::list))
-            .route("/outcomes", post().to(corrections::correct))
-            .route("/outcomes/import", post().to(import::add))
-            .route("/outcomes/release", post().to(corrections::release))
-            .route("/outcomes/{call}/log", get().to(outcomes::log))
-            .route("/calls", get().to(calls::list))
-            .route("/calls", post().to(calls::add))
-            .route("/calls/{call}", get().to(calls::show))
-            .route("/analytics/report", get().to(analytics::report))
-            .route("/analytics/breakdown", get().to(analytics::breakdown))
-            .route("/analytics/conversion", get().to(analytics::conversion))
-            .route("/analytics/funnel", get().to(analytics::funnel))
-            .route("/analytics/delay", get().to(analytics::delay))
-            .route("/analytics/calls", get().to(analytics::calls))
-            .route("/sources", get().to(sources::list))
-            .route("/destinations", get().to(destinations::list))
-            .route("/destinations/{name}/pause", post().to(destinations::pause))
-            .route(
-                "/destinations/{name}/resume",
-                post().to(destinations::resume),
-            )
-            .route("/connectors", get().to(connectors::list))
-            .route("/connectors/{name}", get().to(connectors::show))
-            .route("/mappings", get().to(mappings::list))
-            .route("/mappings/reload", post().to(mappings::reload))
-            .route("/stats", get().to(stats::show))
-            .route("/openapi.json", get().to(super::openapi::document))
-            .default_service(web::to(|| async {
-                Err::<web::Bytes, _>(ApiError::new(
-                    Code::NotFound,
-                    "there is no such admin route; /admin/v1/openapi.json lists them",
-                ))
-            })),
-    );
+    let refusal = || {
+        ApiError::new(
+            Code::MethodNotAllowed,
+            "this route does not take this method; `Allow` has those that it takes",
+        )
+        .error_response()
+    };
+    let scope = web::scope(PREFIX).app_data(json_config());
+    let scope = resources(endpoints(), refusal).fold(scope, actix_web::Scope::service);
+    config.service(scope.default_service(web::to(|| async {
+        Err::<web::Bytes, _>(ApiError::new(
+            Code::NotFound,
+            "there is no such admin route; /admin/v1/openapi.json lists them",
+        ))
+    })));
 }
 
 fn json_config() -> web::JsonConfig {
     web::JsonConfig::default()
         .limit(1 << 20)
         .error_handler(|error, _| {
-            ApiError::new(
-                Code::BadRequest,
-                format!("the body is not as expected: {error}"),
-            )
-            .into()
+            let code = match error {
+                JsonPayloadError::Overflow { .. }
+                | JsonPayloadError::OverflowKnownLength { .. } => Code::TooLarge,
+                _ => Code::BadRequest,
+            };
+            ApiError::new(code, format!("the body is not as expected: {error}")).into()
         })
 }
 

@@ -7,7 +7,7 @@ use super::query::Query;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
-use crate::store::{OutcomeFilter, Store, StoreError};
+use crate::store::{OutcomeFilter, Store};
 
 /// The store, unless it is turned off.
 pub(in crate::http) fn store(office: &Office) -> Result<&Store, ApiError> {
@@ -17,18 +17,6 @@ pub(in crate::http) fn store(office: &Office) -> Result<&Store, ApiError> {
             "the built-in store is turned off (`[store] enabled = false`)",
         )
     })
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that `map_err` asks for"
-)]
-pub(super) fn failed(error: StoreError) -> ApiError {
-    tracing::error!(target: "admin.failed", %error, "the outcome store could not answer");
-    ApiError::new(
-        Code::Internal,
-        "the outcome store could not answer; the log has the reason",
-    )
 }
 
 pub(super) async fn list(
@@ -46,10 +34,7 @@ pub(super) async fn list(
     };
     let page = query.page()?;
     query.finish()?;
-    let found = store(&office)?
-        .outcomes(&filter, page)
-        .await
-        .map_err(failed)?;
+    let found = store(&office)?.outcomes(&filter, page).await?;
     Ok(HttpResponse::Ok().json(found))
 }
 
@@ -59,12 +44,12 @@ pub(super) async fn log(
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let store = store(&office)?;
-    let call = store.call(&path).await.map_err(failed)?.ok_or_else(|| {
+    let call = store.call(&path).await?.ok_or_else(|| {
         ApiError::new(
             Code::NotFound,
             format!("there is no call `{}`", path.escape_debug()),
         )
     })?;
-    let log = store.log(&call.id).await.map_err(failed)?;
+    let log = store.log(&call.id).await?;
     Ok(HttpResponse::Ok().json(json!({ "call": call, "items": log })))
 }

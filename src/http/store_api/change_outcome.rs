@@ -105,7 +105,7 @@ pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> Ht
     answer(listed.await)
 }
 
-pub(super) async fn wrong_method() -> HttpResponse {
+pub(super) fn wrong_method() -> HttpResponse {
     answer(Err(Trouble::new(
         Code::MethodNotAllowed,
         "use PATCH to change an outcome, GET to read",

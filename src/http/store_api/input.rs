@@ -41,8 +41,7 @@ impl From<ApiError> for Trouble {
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
-        tracing::error!(target: "store.failed", %error, "a request to the outcome store failed");
-        Self::new(Code::Internal, "the store failed; try again")
+        ApiError::from(error).into()
     }
 }
 

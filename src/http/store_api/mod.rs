@@ -11,9 +11,11 @@ mod key;
 mod phonely;
 mod resource;
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 
 use super::body::BodyLimits;
+use super::endpoint::{Endpoint, get, patch, post, resources};
 use super::openapi;
 use crate::clock::Clock;
 use crate::config::{StoreApi, StoreKey};
@@ -35,50 +37,46 @@ pub struct StoreApis {
     pub body: BodyLimits,
 }
 
-/// Every route of the three.
+/// Every route of the three, and how each API says that a method is not taken.
+pub(super) fn endpoints() -> Vec<(Vec<Endpoint>, fn() -> HttpResponse)> {
+    vec![
+        (
+            vec![
+                get("/api/openapi.json", openapi::store),
+                get("/api/calls/{agent}", phonely::list),
+                get("/api/calls/{agent}/{call}", phonely::show),
+                patch("/api/calls/{agent}/{call}", phonely::update),
+            ],
+            phonely::wrong_method,
+        ),
+        (
+            vec![
+                patch(
+                    "/api/v1/webhooks/calls/{call}/change-outcome",
+                    change_outcome::update,
+                ),
+                get("/api/v1/calls", change_outcome::list),
+                get("/api/v1/calls/{call}", change_outcome::show),
+            ],
+            change_outcome::wrong_method,
+        ),
+        (
+            vec![
+                get("/v1/calls", aura::list),
+                get("/v1/calls/{call}", aura::show),
+                post("/v1/calls/{call}/outcome", aura::update),
+            ],
+            aura::wrong_method,
+        ),
+    ]
+}
+
+/// Registers them.
 pub(super) fn routes(config: &mut ServiceConfig, apis: web::Data<StoreApis>) {
-    config
-        .app_data(apis)
-        .route("/api/openapi.json", web::get().to(openapi::store_document))
-        .service(
-            web::resource("/api/calls/{agent}")
-                .route(web::get().to(phonely::list))
-                .default_service(web::to(phonely::wrong_method)),
-        )
-        .service(
-            web::resource("/api/calls/{agent}/{call}")
-                .route(web::patch().to(phonely::update))
-                .route(web::get().to(phonely::show))
-                .default_service(web::to(phonely::wrong_method)),
-        )
-        .service(
-            web::resource("/api/v1/webhooks/calls/{call}/change-outcome")
-                .route(web::patch().to(change_outcome::update))
-                .default_service(web::to(change_outcome::wrong_method)),
-        )
-        .service(
-            web::resource("/api/v1/calls")
-                .route(web::get().to(change_outcome::list))
-                .default_service(web::to(change_outcome::wrong_method)),
-        )
-        .service(
-            web::resource("/api/v1/calls/{call}")
-                .route(web::get().to(change_outcome::show))
-                .default_service(web::to(change_outcome::wrong_method)),
-        )
-        .service(
-            web::resource("/v1/calls")
-                .route(web::get().to(aura::list))
-                .default_service(web::to(aura::wrong_method)),
-        )
-        .service(
-            web::resource("/v1/calls/{call}")
-                .route(web::get().to(aura::show))
-                .default_service(web::to(aura::wrong_method)),
-        )
-        .service(
-            web::resource("/v1/calls/{call}/outcome")
-                .route(web::post().to(aura::update))
-                .default_service(web::to(aura::wrong_method)),
-        );
+    config.app_data(apis);
+    for (endpoints, refusal) in endpoints() {
+        for resource in resources(endpoints, refusal) {
+            config.service(resource);
+        }
+    }
 }

@@ -127,7 +127,7 @@ pub(super) async fn list(
     answer(listed.await)
 }
 
-pub(super) async fn wrong_method() -> HttpResponse {
+pub(super) fn wrong_method() -> HttpResponse {
     answer(Err(Trouble::new(
         Code::MethodNotAllowed,
         "use PATCH to update a call, GET to read it",

@@ -5,6 +5,8 @@ mod analytics;
 mod apis;
 mod calls;
 mod connectors;
+mod documents;
+mod hostile;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
