@@ -113,6 +113,24 @@ impl Importer<'_> {
         rejects: Option<&Path>,
         output: &Output,
     ) -> Result<Exit, Failure> {
+        let brought = self.bring(file, from_line).await;
+        if let Some(path) = rejects {
+            let lines: String = self.rejected.iter().map(|row| format!("{row}\n")).collect();
+            std::fs::write(path, lines).map_err(Failure::of)?;
+        }
+        // What was done before it stopped is told as well.
+        let began = self.rejects > 0 || self.counts.iter().any(|count| *count > 0);
+        match brought {
+            Err(failure) if !began => Err(failure),
+            brought => {
+                let exit = self.finish(output);
+                brought.map(|()| exit)
+            }
+        }
+    }
+
+    /// Reads and sends the file.
+    async fn bring(&mut self, file: &Path, from_line: u64) -> Result<(), Failure> {
         let size = std::fs::metadata(file).map(|about| about.len()).ok();
         let bar = progress(self.wares.doing, size);
         let mut batch = Batch::new();
@@ -136,11 +154,7 @@ impl Importer<'_> {
         }
         self.send(&mut batch, file).await?;
         bar.finish_and_clear();
-        if let Some(path) = rejects {
-            let lines: String = self.rejected.iter().map(|row| format!("{row}\n")).collect();
-            std::fs::write(path, lines).map_err(Failure::of)?;
-        }
-        Ok(self.finish(output))
+        Ok(())
     }
 
     /// Sends what was gathered.

@@ -1,8 +1,9 @@
 //! Rows of a file: CSV with a heading, or JSON lines. Each comes with the line on which it begins, so that a mistake can
 //! be found and an import that stopped can go on from there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -23,50 +24,106 @@ pub(super) type Fields = Result<Map<String, Value>, String>;
 /// The longest line of JSON.
 const LONGEST: u64 = 16 << 20;
 
-/// Reads a file row by row. A name that ends in `.csv` tells CSV, everything else is JSON lines.
+/// What spreadsheets put before UTF-8 text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+/// What to do about a text that cannot be read.
+const SAVE_AS: &str = "save it as UTF-8 (in a spreadsheet: \"CSV UTF-8\")";
+
+/// Reads a file row by row. A name that ends in `.csv` tells CSV, everything else is JSON lines. Both are UTF-8.
 ///
 /// # Errors
-/// When the file cannot be opened, or a CSV file has no heading.
+/// When the file cannot be opened or is UTF-16, or a CSV file has no heading, or one that names a column twice.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Iterator<Item = Row>>, String> {
     let failed =
         |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
     let file = File::open(path).map_err(|error| failed(&error))?;
+    let mut reader = BufReader::new(file);
+    let marked = skip_mark(&mut reader).map_err(|error| failed(&error))?;
     if path
         .extension()
         .is_some_and(|end| end.eq_ignore_ascii_case("csv"))
     {
+        let delimiter = delimiter(&mut reader).map_err(|error| failed(&error))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::Headers)
-            .from_reader(BufReader::new(file));
-        let heading = reader.headers().map_err(|error| failed(&error))?.clone();
-        // Spreadsheets put a mark before the first name.
-        let names: Vec<String> = heading
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').to_owned())
-            .collect();
-        if names.iter().all(String::is_empty) {
-            return Err(format!(
-                "{} has no heading: its first line must name the columns",
-                path.display()
-            ));
-        }
+            .delimiter(delimiter)
+            .from_reader(reader);
+        let names = names(&mut reader).map_err(|error| failed(&error))?;
         return Ok(Box::new(Csv {
             reader,
             names,
+            marked,
             ended: false,
         }));
     }
     Ok(Box::new(JsonLines {
-        reader: BufReader::new(file),
+        reader,
         line: 0,
-        end: 0,
+        end: marked,
         ended: false,
     }))
+}
+
+/// Goes past a mark of UTF-8 and answers its length. UTF-16 is told by its own mark.
+fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
+    let begin = reader.fill_buf()?;
+    if begin.starts_with(b"\xff\xfe") || begin.starts_with(b"\xfe\xff") {
+        let told = format!("it is UTF-16; {SAVE_AS}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+    }
+    let length = if begin.starts_with(MARK) {
+        MARK.len()
+    } else {
+        0
+    };
+    reader.consume(length);
+    Ok(length as u64)
+}
+
+/// What stands between the columns: the one of comma, semicolon and tab that the heading has most of.
+fn delimiter(reader: &mut impl BufRead) -> io::Result<u8> {
+    let begin = reader.fill_buf()?;
+    let heading = begin
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let count = |delimiter: u8| heading.iter().filter(|byte| **byte == delimiter).count();
+    // The last of equals: a comma where there is none of them.
+    let most = [b'\t', b';', b',']
+        .into_iter()
+        .max_by_key(|one| count(*one));
+    Ok(most.unwrap_or(b','))
+}
+
+fn names(reader: &mut csv::Reader<BufReader<File>>) -> Result<Vec<String>, String> {
+    let heading = reader.headers().map_err(|error| told(&error))?;
+    let names: Vec<String> = heading.iter().map(str::to_owned).collect();
+    if names.iter().all(String::is_empty) {
+        return Err("there is no heading: the first line must name the columns".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(twice) => Err(format!("two columns are named `{}`", twice.escape_debug())),
+        None => Ok(names),
+    }
+}
+
+/// What is wrong with a row of CSV, for people.
+fn told(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => format!("the text is not UTF-8; {SAVE_AS}"),
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("{len} cells where the heading has {expected_len}"),
+        _ => error.to_string(),
+    }
 }
 
 struct Csv {
     reader: csv::Reader<BufReader<File>>,
     names: Vec<String>,
+    /// Bytes before the heading.
+    marked: u64,
     ended: bool,
 }
 
@@ -94,13 +151,13 @@ impl Iterator for Csv {
                     error.kind(),
                     csv::ErrorKind::UnequalLengths { .. } | csv::ErrorKind::Utf8 { .. }
                 );
-                Err(error.to_string())
+                Err(told(&error))
             }
         };
         let line = record.position().map_or(line, csv::Position::line);
         Some(Row {
             line,
-            end: self.reader.position().byte(),
+            end: self.marked + self.reader.position().byte(),
             fields,
         })
     }
@@ -111,6 +168,27 @@ struct JsonLines {
     line: u64,
     end: u64,
     ended: bool,
+}
+
+impl JsonLines {
+    /// Goes past what is left of a line.
+    fn skip_line(&mut self) {
+        loop {
+            let (length, done) = match self.reader.fill_buf() {
+                Ok(some) => match some.iter().position(|byte| *byte == b'\n') {
+                    Some(end) => (end + 1, true),
+                    None => (some.len(), some.is_empty()),
+                },
+                // Reading the next line tells it.
+                Err(_failed) => return,
+            };
+            self.reader.consume(length);
+            self.end += length as u64;
+            if done {
+                return;
+            }
+        }
+    }
 }
 
 impl Iterator for JsonLines {
@@ -129,8 +207,10 @@ impl Iterator for JsonLines {
                         continue;
                     }
                     if length as u64 == LONGEST && !bytes.ends_with(b"\n") {
-                        self.ended = true;
+                        self.skip_line();
                         Err(format!("the line is longer than {LONGEST} bytes"))
+                    } else if std::str::from_utf8(&bytes).is_err() {
+                        Err(format!("the text is not UTF-8; {SAVE_AS}"))
                     } else {
                         match serde_json::from_slice(&bytes) {
                             Ok(Value::Object(fields)) => Ok(fields),
@@ -200,11 +280,69 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_csv_file_without_a_heading_is_refused() {
+    fn refusal(name: &str, content: impl AsRef<[u8]>) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.csv");
-        std::fs::write(&path, "").unwrap();
-        assert!(open(&path).is_err());
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        open(&path).err().unwrap()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_as_a_whole_is_refused_at_once() {
+        let utf16: Vec<u8> = "call_id"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let utf16 = [b"\xff\xfe".as_slice(), &utf16].concat();
+        for (name, content, part) in [
+            ("a.csv", b"".as_slice(), "no heading"),
+            ("a.csv", b",,\n1,2,3\n", "no heading"),
+            (
+                "a.csv",
+                b"call_id,phone,call_id\n",
+                "two columns are named `call_id`",
+            ),
+            (
+                "a.csv",
+                b"call_id,caf\xe9\n1,2\n",
+                "not UTF-8; save it as UTF-8",
+            ),
+            ("a.csv", utf16.as_slice(), "UTF-16; save it as UTF-8"),
+            ("a.jsonl", utf16.as_slice(), "UTF-16; save it as UTF-8"),
+        ] {
+            let told = refusal(name, content);
+            assert!(told.contains(part), "{content:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn files_of_every_make_give_the_same_rows() {
+        let plain = rows("a.csv", "call_id,phone\nc1,+1\nc2,\"a,b\"\n");
+        for content in [
+            "\u{feff}call_id,phone\r\nc1,+1\r\nc2,\"a,b\"\r\n",
+            "call_id;phone\nc1;+1\nc2;a,b\n",
+            "call_id\tphone\nc1\t+1\nc2\ta,b",
+        ] {
+            assert_eq!(rows("a.csv", content), plain, "{content:?}");
+        }
+        let lines =
+            "{\"call_id\":\"c1\",\"phone\":\"+1\"}\r\n{\"call_id\":\"c2\",\"phone\":\"a,b\"}";
+        for content in [lines.to_owned(), format!("\u{feff}{lines}\r\n")] {
+            assert_eq!(rows("a.jsonl", content).len(), 2);
+            assert_eq!(rows("a.jsonl", lines)[1].1, plain[1].1);
+        }
+    }
+
+    #[test]
+    fn a_row_in_another_encoding_and_a_line_without_end_do_not_stop_the_others() {
+        let found = rows("a.csv", b"call_id,name\nc1,caf\xe9\nc2,x\n");
+        let told = found[0].1.as_ref().unwrap_err();
+        assert!(told.contains("UTF-8"), "{told}");
+        assert!(found[1].1.is_ok());
+        let mut long = vec![b'x'; usize::try_from(LONGEST).unwrap() + 10];
+        long.extend(b"\n{\"call_id\":\"c2\"}\n");
+        let found = rows("a.jsonl", long);
+        assert_eq!((found.len(), found[1].0), (2, 2));
+        assert!(found[0].1.is_err() && found[1].1.is_ok());
     }
 }

@@ -7,6 +7,7 @@ mod calls;
 mod connectors;
 mod documents;
 mod hostile;
+mod imports;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
