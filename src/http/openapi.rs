@@ -62,7 +62,7 @@ mod tests {
             .collect()
     }
 
-    fn served(prefix: &str, endpoints: Vec<Endpoint>) -> Names {
+    fn served(prefix: &str, endpoints: &[Endpoint]) -> Names {
         endpoints
             .iter()
             .map(|endpoint| format!("{} {prefix}{}", endpoint.method, endpoint.path))
@@ -95,10 +95,10 @@ mod tests {
         let [admin_document, store_document] = documents();
         let of_store = store_api::endpoints()
             .into_iter()
-            .flat_map(|(endpoints, _)| served("", endpoints))
+            .flat_map(|(endpoints, _)| served("", &endpoints))
             .collect();
         for (document, served) in [
-            (admin_document, served(admin::PREFIX, admin::endpoints())),
+            (admin_document, served(admin::PREFIX, &admin::endpoints())),
             (store_document, of_store),
         ] {
             let described: Names = operations(&document)

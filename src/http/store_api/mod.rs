@@ -37,8 +37,11 @@ pub struct StoreApis {
     pub body: BodyLimits,
 }
 
+/// How an API says that a path does not take a method.
+type Refusal = fn() -> HttpResponse;
+
 /// Every route of the three, and how each API says that a method is not taken.
-pub(super) fn endpoints() -> Vec<(Vec<Endpoint>, fn() -> HttpResponse)> {
+pub(super) fn endpoints() -> Vec<(Vec<Endpoint>, Refusal)> {
     vec![
         (
             vec![
