@@ -179,7 +179,12 @@ async fn the_admin_side_asks_for_its_token_everywhere() {
         .unwrap();
     let mut asked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
-        for method in operations.as_object().unwrap().keys() {
+        for (method, operation) in operations.as_object().unwrap() {
+            // Only the description of the API is for everybody.
+            if operation["security"] == json!([]) {
+                assert_eq!(path, "/admin/v1/openapi.json");
+                continue;
+            }
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let path = path
                 .replace("{id}", "evt_0000000000001")
@@ -215,7 +220,12 @@ async fn every_route_of_the_document_is_there() {
         .await
         .unwrap();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        for method in operations.as_object().unwrap().keys() {
+        for (method, operation) in operations.as_object().unwrap() {
+            // Only the description of the API is for everybody.
+            if operation["security"] == json!([]) {
+                assert_eq!(path, "/admin/v1/openapi.json");
+                continue;
+            }
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let path = path
                 .replace("{name}", "nobody")
