@@ -193,7 +193,7 @@ impl BodyTemplate {
 
     /// The body as JSON text; `{}` when nothing of it is known.
     pub(super) fn to_json(&self, scope: &dyn Scope) -> String {
-        let mut text = Vec::with_capacity(1024);
+        let mut text = Vec::with_capacity(2048);
         if !self.write(scope, &mut text) {
             text.extend_from_slice(b"{}");
         }

@@ -14,6 +14,8 @@ use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
 
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Segments behind the newest one that stay in memory: what is read is mostly what has just been written.
+const WARM_SEGMENTS: u64 = 2;
 
 /// What the keeper is asked to do out of turn.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Keeper {
     pub preparer: Arc<Preparer>,
     pub min_free_disk_bytes: u64,
     pub checkpoint: Position,
+    /// Segments before this one are not in memory, as far as this run is concerned.
+    pub cold_before: u64,
 }
 
 impl Keeper {
@@ -56,13 +60,27 @@ impl Keeper {
         if self.shared.failure().is_none() {
             // A failure was noted.
             let _failed = self.checkpoint(false);
-            let next = self.shared.applied().segment + 1;
+            let newest = self.shared.applied().segment;
+            self.let_go(newest);
+            let next = newest + 1;
             if let Err(error) = self.preparer.prepare(next) {
                 // Not fatal yet: the committer tries again when it needs the segment.
                 tracing::warn!(%error, segment = next, "queue.segment_not_prepared");
             }
         }
         self.look_at_disk();
+    }
+
+    /// Lets go of the segments that have become old since the last time.
+    fn let_go(&mut self, newest: u64) {
+        let cold_before = newest.saturating_sub(WARM_SEGMENTS);
+        for number in self.cold_before..cold_before {
+            if let Err(error) = self.segments.let_go(number) {
+                // It may have been deleted meanwhile; nothing depends on it.
+                tracing::debug!(%error, segment = number, "queue.segment_stays_in_memory");
+            }
+        }
+        self.cold_before = self.cold_before.max(cold_before);
     }
 
     /// Writes and syncs the index if it changed, and notes up to where. With `durable`, the note is synced, too.

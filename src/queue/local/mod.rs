@@ -204,6 +204,7 @@ impl LocalQueue {
             preparer: writer.preparer(),
             min_free_disk_bytes: options.min_free_disk_bytes,
             checkpoint: opened.tail,
+            cold_before: opened.tail.segment,
         };
         keeper.look_at_disk();
         let reader = Arc::new(Reader {

@@ -99,6 +99,14 @@ impl Segments {
         std::fs::remove_file(self.path(number))
     }
 
+    /// Gives the memory in which the system keeps a copy of a segment back to it: the journal only grows, and the
+    /// next segment finds that memory warm. What is read later is read from the disk.
+    pub(in crate::queue::local) fn let_go(&self, number: u64) -> std::io::Result<()> {
+        let file = self.file(number)?;
+        rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
+    }
+
     fn file(&self, number: u64) -> std::io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(&number) {
