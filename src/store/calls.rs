@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::error::StoreError;
-use super::figure::{self, Plain, Series};
+use super::figure::{self, Plain, Series, Stale};
 use super::standing::{Session, read_object};
 use crate::model::{CallChange, CallFact, Phone, Subject, is_writable};
 
@@ -540,9 +540,10 @@ async fn update(
     if fresh_transcript {
         set_transcript(session, call.no, record).await?;
     }
-    figure::refresh(session.connection, session.book, call.no).await?;
-    if call.row.metadata != before.metadata || call.row.fields != before.fields {
-        session.retag(call.no).await?;
-    }
+    let stale = Stale {
+        call: call.no,
+        retag: call.row.metadata != before.metadata || call.row.fields != before.fields,
+    };
+    figure::refresh(session.connection, session.book, stale).await?;
     Ok(true)
 }

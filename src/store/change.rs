@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sqlx::Row;
 
 use super::error::StoreError;
+use super::figure::{self, Stale};
 use super::record::{basis_word, minor_units};
 use super::standing::{COLUMNS, Entry, Holding, Session, Standing, read_object, stage, standing};
 use crate::model::{Basis, OutcomeKind, Phone, currency};
@@ -141,7 +142,7 @@ pub(super) async fn write(
             .map(|patch| Value::Object(patch).to_string()),
         refused: reason.as_deref(),
     };
-    session.log(&call, entry).await?;
+    session.log(&[(&call, entry)]).await?;
     let reached = match (&held, &after) {
         (None, Some(after)) => stage(
             call.reached,
@@ -163,10 +164,14 @@ pub(super) async fn write(
             .await?;
     }
     if let Some(after) = &after {
-        session.hold(&call, Some(after)).await?;
+        session.hold(&[(&call, Some(after))]).await?;
     }
     if change.metadata.is_some() {
-        session.retag(call.no).await?;
+        let stale = Stale {
+            call: call.no,
+            retag: true,
+        };
+        figure::refresh_all(session.connection, session.book, &[stale]).await?;
     }
     Ok(Changed::Done(call.id))
 }

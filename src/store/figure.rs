@@ -13,13 +13,15 @@
 //!
 //! Scalars of metadata are *tags*, with series, moment and value repeated beside them for the same reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::error::StoreError;
+use super::standing::{in_pieces, push_list, read_object};
 
 /// Tags of one call at most, and their longest key and value in characters: analytics by metadata is for
 /// campaigns and representatives, not for notes.
@@ -153,8 +155,17 @@ pub(super) fn person(phone: &str) -> i64 {
     i64::from_be_bytes(first)
 }
 
+/// A call whose figure may no longer be right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stale {
+    pub(super) call: i64,
+    /// Whether its metadata changed, too.
+    pub(super) retag: bool,
+}
+
 /// A call with its outcome, as analytics needs them.
 pub(super) struct Source {
+    call: i64,
     series: Series,
     call_known: bool,
     has_outcome: bool,
@@ -173,47 +184,58 @@ impl Source {
             .or(self.outcome_at)
             .unwrap_or(self.created_at)
     }
+
+    /// Whether analytics counts it.
+    fn counts(&self) -> bool {
+        self.call_known || self.has_outcome
+    }
+
+    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        let text = |column: &str| -> Result<String, StoreError> {
+            Ok(row
+                .try_get::<Option<String>, _>(column)?
+                .unwrap_or_default())
+        };
+        Ok(Self {
+            call: row.try_get("no")?,
+            series: Series {
+                agent: text("agent_id")?,
+                platform: text("platform")?,
+                direction: text("direction")?,
+                source: text("source")?,
+                kind: text("kind")?,
+                label: text("label")?,
+                currency: text("currency")?,
+                basis: text("basis")?,
+                reached: row.try_get("reached")?,
+            },
+            call_known: row.try_get::<Option<String>, _>("call_id")?.is_some(),
+            has_outcome: row.try_get::<Option<i64>, _>("outcome")?.is_some(),
+            has_tags: row.try_get("tagged")?,
+            phone: row.try_get("phone")?,
+            started_at: row.try_get("started_at")?,
+            created_at: row.try_get("created_at")?,
+            value_minor: row
+                .try_get::<Option<i64>, _>("value_minor")?
+                .filter(|value| value.unsigned_abs() <= LARGEST_VALUE),
+            outcome_at: row.try_get("occurred_at")?,
+        })
+    }
 }
 
-async fn read(connection: &mut SqliteConnection, call: i64) -> Result<Option<Source>, StoreError> {
-    let row = sqlx::query(
-        "SELECT c.agent_id, c.platform, c.direction, c.reached, c.call_id, c.phone, c.started_at, c.created_at, \
+async fn read_all(
+    connection: &mut SqliteConnection,
+    calls: &[Stale],
+) -> Result<Vec<Source>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT c.no, c.agent_id, c.platform, c.direction, c.reached, c.call_id, c.phone, c.started_at, c.created_at, \
          o.source, o.kind, o.label, o.currency, o.basis, o.value_minor, o.occurred_at, o.call_no AS outcome, \
          EXISTS (SELECT 1 FROM tags t WHERE t.call_no = c.no) AS tagged \
-         FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no = $1",
-    )
-    .bind(call)
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let text = |column: &str| -> Result<String, StoreError> {
-        Ok(row
-            .try_get::<Option<String>, _>(column)?
-            .unwrap_or_default())
-    };
-    Ok(Some(Source {
-        series: Series {
-            agent: text("agent_id")?,
-            platform: text("platform")?,
-            direction: text("direction")?,
-            source: text("source")?,
-            kind: text("kind")?,
-            label: text("label")?,
-            currency: text("currency")?,
-            basis: text("basis")?,
-            reached: row.try_get("reached")?,
-        },
-        call_known: row.try_get::<Option<String>, _>("call_id")?.is_some(),
-        has_outcome: row.try_get::<Option<i64>, _>("outcome")?.is_some(),
-        has_tags: row.try_get("tagged")?,
-        phone: row.try_get("phone")?,
-        started_at: row.try_get("started_at")?,
-        created_at: row.try_get("created_at")?,
-        value_minor: row
-            .try_get::<Option<i64>, _>("value_minor")?
-            .filter(|value| value.unsigned_abs() <= LARGEST_VALUE),
-        outcome_at: row.try_get("occurred_at")?,
-    }))
+         FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no IN ",
+    );
+    push_list(&mut query, calls.iter().map(|stale| stale.call));
+    let rows = query.build().fetch_all(connection).await?;
+    rows.iter().map(Source::read).collect()
 }
 
 /// Brings the figure of a call up to date, and of the outcomes that this call is credited with: after its start or
@@ -221,16 +243,28 @@ async fn read(connection: &mut SqliteConnection, call: i64) -> Result<Option<Sou
 pub(super) async fn refresh(
     connection: &mut SqliteConnection,
     book: &mut Book,
-    call: i64,
+    stale: Stale,
 ) -> Result<(), StoreError> {
-    let Some(source) = refresh_one(connection, book, call).await? else {
-        return Ok(());
-    };
-    if let (true, Some(phone), Some(at)) = (source.call_known, &source.phone, source.started_at) {
-        for other in credited_anew(connection, person(phone), at, call).await? {
-            refresh_one(connection, book, other).await?;
+    for source in refresh_all(connection, book, &[stale]).await? {
+        if let (true, Some(phone), Some(at)) = (source.call_known, &source.phone, source.started_at)
+        {
+            let others = credited_anew(connection, person(phone), at, source.call).await?;
+            refresh_credited(connection, book, others).await?;
         }
     }
+    Ok(())
+}
+
+async fn refresh_credited(
+    connection: &mut SqliteConnection,
+    book: &mut Book,
+    calls: impl IntoIterator<Item = i64>,
+) -> Result<(), StoreError> {
+    let stale: Vec<Stale> = calls
+        .into_iter()
+        .map(|call| Stale { call, retag: false })
+        .collect();
+    refresh_all(connection, book, &stale).await?;
     Ok(())
 }
 
@@ -255,64 +289,197 @@ async fn credited_anew(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Brings the figure of one call up to date: after its outcome changed. Answers what it was made from.
-pub(super) async fn refresh_one(
+/// A figure as it is to be.
+struct Figure<'a> {
+    source: &'a Source,
+    series: i64,
+    first: Option<Credit>,
+    last: Option<Credit>,
+}
+
+/// Brings the figures of calls up to date: after their outcomes changed. No call is named twice. Answers what they were
+/// made from.
+async fn refresh_some(
     connection: &mut SqliteConnection,
     book: &mut Book,
-    call: i64,
-) -> Result<Option<Source>, StoreError> {
-    let Some(source) = read(connection, call).await? else {
-        return Ok(None);
-    };
-    if !source.call_known && !source.has_outcome {
-        for table in [
-            "DELETE FROM figures WHERE call_no = $1",
-            "DELETE FROM tags WHERE call_no = $1",
-        ] {
-            sqlx::query(table)
-                .bind(call)
-                .execute(&mut *connection)
-                .await?;
+    calls: &[Stale],
+) -> Result<Vec<Source>, StoreError> {
+    let sources = read_all(connection, calls).await?;
+    let gone: Vec<i64> = sources
+        .iter()
+        .filter(|source| !source.counts())
+        .map(|source| source.call)
+        .collect();
+    for table in ["figures", "tags"] {
+        delete_all(connection, table, &gone).await?;
+    }
+    let credits = credits(connection, book, &sources).await?;
+    let mut figures = Vec::with_capacity(sources.len());
+    for source in sources.iter().filter(|source| source.counts()) {
+        let series = book.series(connection, &source.series).await?;
+        let own = source.outcome_at.map(|_| Credit {
+            series,
+            at: source.at(),
+        });
+        let (first, last) = match credits.get(&source.call) {
+            Some([Some(first), Some(last)]) => (Some(*first), Some(*last)),
+            _ => (own, own),
+        };
+        figures.push(Figure {
+            source,
+            series,
+            first,
+            last,
+        });
+    }
+    write_figures(connection, &figures).await?;
+    let retagged = calls.iter().filter(|stale| stale.retag);
+    let retagged: HashSet<i64> = retagged.map(|stale| stale.call).collect();
+    let (anew, kept): (Vec<&Figure<'_>>, Vec<&Figure<'_>>) = figures
+        .iter()
+        .partition(|figure| retagged.contains(&figure.source.call));
+    retag(connection, book, &anew).await?;
+    follow(connection, &kept).await?;
+    Ok(sources)
+}
+
+/// The same for any number of calls.
+pub(super) async fn refresh_all(
+    connection: &mut SqliteConnection,
+    book: &mut Book,
+    calls: &[Stale],
+) -> Result<Vec<Source>, StoreError> {
+    let mut sources = Vec::with_capacity(calls.len());
+    for piece in in_pieces(calls) {
+        sources.extend(refresh_some(connection, book, piece).await?);
+    }
+    Ok(sources)
+}
+
+async fn delete_all(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    calls: &[i64],
+) -> Result<(), StoreError> {
+    for piece in in_pieces(calls) {
+        let mut query =
+            QueryBuilder::<Sqlite>::new(format!("DELETE FROM {table} WHERE call_no IN "));
+        push_list(&mut query, piece.iter().copied());
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn write_figures(
+    connection: &mut SqliteConnection,
+    figures: &[Figure<'_>],
+) -> Result<(), StoreError> {
+    for piece in in_pieces(figures) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO figures (call_no, series, at, value_minor, outcome_at, delay_ms, person, first_series, \
+             first_at, last_series, last_at) ",
+        );
+        query.push_values(piece, |mut row, figure| {
+            let source = figure.source;
+            let delay = match (source.started_at, source.outcome_at) {
+                (Some(started), Some(outcome)) if outcome >= started => Some(outcome - started),
+                _ => None,
+            };
+            row.push_bind(source.call)
+                .push_bind(figure.series)
+                .push_bind(source.at())
+                .push_bind(source.value_minor)
+                .push_bind(source.outcome_at)
+                .push_bind(delay)
+                .push_bind(source.phone.as_deref().map(person))
+                .push_bind(figure.first.map(|credit| credit.series))
+                .push_bind(figure.first.map(|credit| credit.at))
+                .push_bind(figure.last.map(|credit| credit.series))
+                .push_bind(figure.last.map(|credit| credit.at));
+        });
+        query.push(
+            " ON CONFLICT (call_no) DO UPDATE SET series = excluded.series, at = excluded.at, \
+             value_minor = excluded.value_minor, outcome_at = excluded.outcome_at, delay_ms = excluded.delay_ms, \
+             person = excluded.person, first_series = excluded.first_series, first_at = excluded.first_at, \
+             last_series = excluded.last_series, last_at = excluded.last_at",
+        );
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Brings the tags of calls in step with their figures.
+async fn follow(
+    connection: &mut SqliteConnection,
+    figures: &[&Figure<'_>],
+) -> Result<(), StoreError> {
+    let tagged: Vec<i64> = figures
+        .iter()
+        .filter(|figure| figure.source.has_tags)
+        .map(|figure| figure.source.call)
+        .collect();
+    for piece in in_pieces(&tagged) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "UPDATE tags SET series = f.series, at = f.at, value_minor = f.value_minor FROM figures f \
+             WHERE f.call_no = tags.call_no AND tags.call_no IN ",
+        );
+        push_list(&mut query, piece.iter().copied());
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Writes the tags of calls anew, from their metadata, what was said with their outcomes, and their extracted fields; of
+/// two values of one key the first one counts.
+async fn retag(
+    connection: &mut SqliteConnection,
+    book: &mut Book,
+    figures: &[&Figure<'_>],
+) -> Result<(), StoreError> {
+    if figures.is_empty() {
+        return Ok(());
+    }
+    let calls: Vec<i64> = figures.iter().map(|figure| figure.source.call).collect();
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT c.no, c.metadata, COALESCE(o.metadata, '{}'), c.fields FROM calls c \
+         LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no IN ",
+    );
+    push_list(&mut query, calls.iter().copied());
+    let mut said = HashMap::new();
+    for row in query.build().fetch_all(&mut *connection).await? {
+        let object = |column: usize| read_object(row.try_get(column)?);
+        said.insert(
+            row.try_get::<i64, _>(0)?,
+            [object(1)?, object(2)?, object(3)?],
+        );
+    }
+    delete_all(connection, "tags", &calls).await?;
+    let mut rows = Vec::new();
+    for figure in figures {
+        let parts = said.get(&figure.source.call);
+        for (key, word) in parts
+            .map(|parts| tags(&parts.each_ref()))
+            .unwrap_or_default()
+        {
+            let key = book.word(connection, key).await?;
+            rows.push((figure, key, book.word(connection, &word).await?));
         }
-        return Ok(Some(source));
     }
-    let (at, series) = (source.at(), book.series(connection, &source.series).await?);
-    let delay = match (source.started_at, source.outcome_at) {
-        (Some(started), Some(outcome)) if outcome >= started => Some(outcome - started),
-        _ => None,
-    };
-    let (first, last) = credits(connection, book, &source).await?.unzip();
-    sqlx::query(
-        "INSERT INTO figures (call_no, series, at, value_minor, outcome_at, delay_ms, person, first_series, first_at, \
-         last_series, last_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         ON CONFLICT (call_no) DO UPDATE SET series = excluded.series, at = excluded.at, \
-         value_minor = excluded.value_minor, outcome_at = excluded.outcome_at, delay_ms = excluded.delay_ms, \
-         person = excluded.person, first_series = excluded.first_series, first_at = excluded.first_at, \
-         last_series = excluded.last_series, last_at = excluded.last_at",
-    )
-    .bind(call)
-    .bind(series)
-    .bind(at)
-    .bind(source.value_minor)
-    .bind(source.outcome_at)
-    .bind(delay)
-    .bind(source.phone.as_deref().map(person))
-    .bind(first.map(|credit: Credit| credit.series))
-    .bind(first.map(|credit| credit.at))
-    .bind(last.map(|credit: Credit| credit.series))
-    .bind(last.map(|credit| credit.at))
-    .execute(&mut *connection)
-    .await?;
-    if source.has_tags {
-        sqlx::query("UPDATE tags SET series = $2, at = $3, value_minor = $4 WHERE call_no = $1")
-            .bind(call)
-            .bind(series)
-            .bind(at)
-            .bind(source.value_minor)
-            .execute(connection)
-            .await?;
+    for piece in in_pieces(&rows) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO tags (call_no, key, word, series, at, value_minor) ",
+        );
+        query.push_values(piece, |mut row, (figure, key, word)| {
+            row.push_bind(figure.source.call)
+                .push_bind(*key)
+                .push_bind(*word)
+                .push_bind(figure.series)
+                .push_bind(figure.source.at())
+                .push_bind(figure.source.value_minor);
+        });
+        query.build().execute(&mut *connection).await?;
     }
-    Ok(Some(source))
+    Ok(())
 }
 
 /// Series and moment under which an outcome counts.
@@ -322,57 +489,69 @@ struct Credit {
     at: i64,
 }
 
-/// The caller's first call, and the last one before the outcome, in one trip to the database.
-const FIRST_AND_LAST: &str = "SELECT * FROM (SELECT agent_id, platform, direction, started_at FROM calls \
-     WHERE phone = $1 AND started_at <= $2 AND call_id IS NOT NULL ORDER BY started_at, no LIMIT 1) f \
-     UNION ALL SELECT * FROM (SELECT agent_id, platform, direction, started_at FROM calls \
-     WHERE phone = $1 AND started_at <= $2 AND call_id IS NOT NULL ORDER BY started_at DESC, no DESC LIMIT 1) l";
-
-/// Where an outcome counts when it is credited to the caller's first call, and to the last one; where it was recorded if the
-/// caller or the start of every call is not known. `None` without an outcome.
+/// Where outcomes count when they are credited to their callers' first call, and to the last one before the outcome, by call;
+/// nothing where the caller or the start of every call is not known.
 async fn credits(
     connection: &mut SqliteConnection,
     book: &mut Book,
-    source: &Source,
-) -> Result<Option<(Credit, Credit)>, StoreError> {
-    let Some(outcome_at) = source.outcome_at else {
-        return Ok(None);
-    };
-    let mut found = Vec::with_capacity(2);
-    if let Some(phone) = &source.phone {
-        let rows = sqlx::query(FIRST_AND_LAST)
-            .bind(phone)
-            .bind(outcome_at.max(source.started_at.unwrap_or(i64::MIN)))
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in &rows {
+    sources: &[Source],
+) -> Result<HashMap<i64, [Option<Credit>; 2]>, StoreError> {
+    let by_call: HashMap<i64, &Source> = sources.iter().map(|one| (one.call, one)).collect();
+    let asked: Vec<(i64, &str, i64)> = sources
+        .iter()
+        .filter_map(|one| {
+            let until = one.outcome_at?.max(one.started_at.unwrap_or(i64::MIN));
+            Some((one.call, one.phone.as_deref()?, until))
+        })
+        .collect();
+    let mut found: HashMap<i64, [Option<Credit>; 2]> = HashMap::new();
+    for piece in in_pieces(&asked) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH q(call_no, phone, until) AS (");
+        query.push_values(piece, |mut row, (call, phone, until)| {
+            row.push("CAST(")
+                .push_bind_unseparated(*call)
+                .push_unseparated(" AS BIGINT)")
+                .push("CAST(")
+                .push_bind_unseparated(*phone)
+                .push_unseparated(" AS TEXT)")
+                .push("CAST(")
+                .push_bind_unseparated(*until)
+                .push_unseparated(" AS BIGINT)");
+        });
+        query.push(") ").push(FIRST_AND_LAST);
+        for row in query.build().fetch_all(&mut *connection).await? {
             let text = |column: usize| -> Result<String, StoreError> {
                 Ok(row
                     .try_get::<Option<String>, _>(column)?
                     .unwrap_or_default())
             };
+            let (call, is_last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let Some(source) = by_call.get(&call) else {
+                continue;
+            };
             let series = Series {
-                agent: text(0)?,
-                platform: text(1)?,
-                direction: text(2)?,
+                agent: text(2)?,
+                platform: text(3)?,
+                direction: text(4)?,
                 ..source.series.clone()
             };
-            let series = book.series(connection, &series).await?;
-            found.push(Credit {
-                series,
-                at: row.try_get(3)?,
-            });
+            let credit = Credit {
+                series: book.series(connection, &series).await?,
+                at: row.try_get(5)?,
+            };
+            found.entry(call).or_default()[usize::from(is_last == 1)] = Some(credit);
         }
     }
-    if let [first, last] = found.as_slice() {
-        return Ok(Some((*first, *last)));
-    }
-    let own = Credit {
-        series: book.series(connection, &source.series).await?,
-        at: source.at(),
-    };
-    Ok(Some((own, own)))
+    Ok(found)
 }
+
+/// Callers' first calls, and the last ones before the outcome, in one trip to the database.
+const FIRST_AND_LAST: &str = "SELECT q.call_no, 0, c.agent_id, c.platform, c.direction, c.started_at \
+     FROM q CROSS JOIN calls c WHERE c.no = (SELECT s.no FROM calls s WHERE s.phone = q.phone \
+     AND s.started_at <= q.until AND s.call_id IS NOT NULL ORDER BY s.started_at, s.no LIMIT 1) \
+     UNION ALL SELECT q.call_no, 1, c.agent_id, c.platform, c.direction, c.started_at \
+     FROM q CROSS JOIN calls c WHERE c.no = (SELECT s.no FROM calls s WHERE s.phone = q.phone \
+     AND s.started_at <= q.until AND s.call_id IS NOT NULL ORDER BY s.started_at DESC, s.no DESC LIMIT 1)";
 
 /// The scalars of metadata that a question may split by: the first few at the top, short ones only.
 fn tags<'a>(parts: &[&'a Map<String, Value>]) -> Vec<(&'a str, String)> {
@@ -393,37 +572,6 @@ fn tags<'a>(parts: &[&'a Map<String, Value>]) -> Vec<(&'a str, String)> {
         }
     }
     found
-}
-
-/// Writes the tags of a call anew, from its metadata and its extracted fields; metadata wins. The call's figure is there
-/// already.
-pub(super) async fn tag(
-    connection: &mut SqliteConnection,
-    book: &mut Book,
-    call: i64,
-    parts: &[&Map<String, Value>],
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM tags WHERE call_no = $1")
-        .bind(call)
-        .execute(&mut *connection)
-        .await?;
-    let mut rows = Vec::new();
-    for (key, word) in tags(parts) {
-        let key = book.word(connection, key).await?;
-        rows.push((key, book.word(connection, &word).await?));
-    }
-    for (key, word) in rows {
-        sqlx::query(
-            "INSERT INTO tags (call_no, key, word, series, at, value_minor) \
-             SELECT call_no, $2, $3, series, at, value_minor FROM figures WHERE call_no = $1",
-        )
-        .bind(call)
-        .bind(key)
-        .bind(word)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
 }
 
 /// A new call without an outcome, for [`add_all`].
@@ -510,13 +658,10 @@ async fn credit_all(
             touched.extend(credited_anew(connection, *person, *at, *call).await?);
         }
     }
-    for call in touched {
-        refresh_one(connection, book, call).await?;
-    }
-    Ok(())
+    refresh_credited(connection, book, touched).await
 }
 
-/// Figures of every call, for a store that had none.
+/// Figures and tags of every call, for a store that had none.
 pub(super) async fn build_all(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let mut book = Book::default();
     let calls: Vec<i64> = sqlx::query("SELECT no FROM calls ORDER BY no")
@@ -525,8 +670,15 @@ pub(super) async fn build_all(connection: &mut SqliteConnection) -> Result<(), S
         .iter()
         .map(|row| row.try_get(0))
         .collect::<Result<_, _>>()?;
-    for call in calls {
-        refresh_one(connection, &mut book, call).await?;
+    for some in calls.chunks(10_000) {
+        let stale: Vec<Stale> = some
+            .iter()
+            .map(|call| Stale {
+                call: *call,
+                retag: true,
+            })
+            .collect();
+        refresh_all(connection, &mut book, &stale).await?;
     }
     Ok(())
 }

@@ -76,6 +76,10 @@ pub use record::{Record, Recorded};
 const READERS: u32 = 3;
 /// Writes that may wait for the writer; more than that wait for room.
 const WAITING: usize = 1024;
+/// The writer's pages in memory, in SQLite's own words: 24 MB.
+const WRITER_CACHE: &str = "-24576";
+/// Pages of the write-ahead log that are folded into the file at once: 16 MB.
+const CHECKPOINT: &str = "4000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A handle to the store; cheap to clone.
@@ -105,7 +109,16 @@ impl Store {
     }
 
     async fn open_with(options: SqliteConnectOptions, clock: Clock) -> Result<Self, StoreError> {
-        let mut connection = options.clone().create_if_missing(true).connect().await?;
+        let mut connection = options
+            .clone()
+            .create_if_missing(true)
+            // A large import touches each index all over: room for what it comes back to, and what a statement that fails
+            // would undo stays in memory.
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("temp_store", "memory")
+            .pragma("wal_autocheckpoint", CHECKPOINT)
+            .connect()
+            .await?;
         migration::migrate(&mut connection, &clock).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -4,15 +4,21 @@
 //! API client reported: the last write wins. Two things are not the queue's to change: an outcome that an API client
 //! set by hand, and, when a lane's truth is retracted, what an API client set at all. The log has the delivery either way.
 
+use std::collections::{HashMap, HashSet};
+
 use iso_currency::Currency;
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};
-use sqlx::Row;
+use sqlx::query_builder::Separated;
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::error::StoreError;
-use super::figure;
-use super::standing::{COLUMNS, DELIVERY, Entry, Holding, Session, Standing, stage, standing};
-use crate::model::{Basis, DeliveryId, Phone};
+use super::figure::{self, Stale};
+use super::standing::{
+    COLUMNS, DELIVERY, Entry, Held, Holding, Session, Standing, in_pieces, push_list, stage,
+    standing,
+};
+use crate::model::{Basis, DeliveryId, Phone, Subject};
 use crate::queue::StoredOutcome;
 
 /// What a delivery brings to the store.
@@ -37,80 +43,195 @@ pub struct Recorded {
     pub changed: bool,
 }
 
-/// What the store knows when a delivery comes in.
-enum Known {
-    /// This very delivery.
-    Recorded(String),
-    Call(Box<Standing>),
-    Nothing,
-}
-
 /// A manual outcome that an API client set holds against deliveries: the queue does not know of it.
 const HELD: &str = "an outcome that was set by hand in the store holds";
 /// A retraction takes back what deliveries said, not what an API client did.
 const NOT_OURS: &str =
     "the outcome that holds was set by an API client; this retraction does not concern it";
 
-/// Writes one change. The caller commits.
-pub(super) async fn write(
-    session: &mut Session<'_>,
-    record: &Record,
-) -> Result<Recorded, StoreError> {
-    let log = log_id(record.delivery);
-    let mut call = match look_up(session, &log, record).await? {
-        Known::Recorded(call) => {
-            return Ok(Recorded {
-                call,
-                log,
-                changed: false,
-            });
-        }
-        Known::Call(call) => *call,
-        Known::Nothing => insert_call(session, record).await?,
-    };
-    let after = record.outcome.as_ref().map(holding);
-    let refused = refusal(call.current.as_ref(), after.as_ref());
-    let reached = match (refused, &record.outcome) {
-        (None, Some(stored)) => stage(
-            call.reached,
-            Some(stored.outcome.kind.as_str()),
-            stored.outcome.label.as_deref(),
-            stored.outcome.subject.booking_id.is_some(),
-        ),
-        (None, None) => stage(call.reached, None, None, false),
-        (Some(_), _) => call.reached,
-    };
-    touch_call(session, &mut call, record, reached).await?;
-    let entry = Entry {
-        id: log.clone(),
-        actor: DELIVERY,
-        changed: &["outcome"],
-        after: after.as_ref(),
-        event: Some(record.delivery.event.to_string()),
-        metadata: after
-            .as_ref()
-            .map(|a| a.metadata.clone())
-            .filter(|m| m != "{}"),
-        refused,
-    };
-    session.log(&call, entry).await?;
-    if refused.is_none() && (after.is_some() || call.current.is_some()) {
-        session.hold(&call, after.as_ref()).await?;
-    }
-    if call.phone.is_none() && says_phone(record) {
-        figure::refresh(session.connection, session.book, call.no).await?;
-    }
-    Ok(Recorded {
-        call: call.id,
-        log,
-        changed: true,
-    })
+/// A delivery that is being recorded.
+struct Entering<'r> {
+    place: usize,
+    record: &'r Record,
+    log: String,
+    call: Standing,
+    is_new: bool,
+    after: Option<Holding>,
+    refused: Option<&'static str>,
+    reached: i64,
 }
 
-/// Whether the caller becomes known by it, which may change who is credited with what.
-fn says_phone(record: &Record) -> bool {
-    let stored = record.outcome.as_ref();
-    stored.is_some_and(|stored| stored.outcome.subject.phone.is_some())
+/// Records deliveries, as if one after the other. The caller commits.
+///
+/// Deliveries to different calls are written together, a few statements for all of them; a second one to the same call waits
+/// for the next round.
+pub(super) async fn write_all(
+    session: &mut Session<'_>,
+    records: &[&Record],
+) -> Result<Vec<Recorded>, StoreError> {
+    let mut answers: Vec<Option<Recorded>> = vec![None; records.len()];
+    let mut waiting: Vec<usize> = (0..records.len()).collect();
+    while !waiting.is_empty() {
+        let sought: Vec<&Record> = waiting.iter().map(|place| records[*place]).collect();
+        let known = Known::look_up(session, &sought).await?;
+        let mut round = Round::default();
+        for place in std::mem::take(&mut waiting) {
+            let (record, log) = (records[place], log_id(records[place].delivery));
+            if let Some(call) = known.logged.get(&log) {
+                answers[place] = Some(Recorded {
+                    call: call.clone(),
+                    log,
+                    changed: false,
+                });
+                continue;
+            }
+            let found = known.call(record);
+            if !round.admits(&log, &record.target, found.map(|call| call.no)) {
+                waiting.push(place);
+                continue;
+            }
+            let (call, is_new) = match found {
+                Some(call) => (call.clone(), false),
+                None => (new_call(session, record).await?, true),
+            };
+            round
+                .entering
+                .push(Entering::of(place, record, log, call, is_new));
+        }
+        round.write(session).await?;
+        for entering in round.entering {
+            answers[entering.place] = Some(Recorded {
+                call: entering.call.id,
+                log: entering.log,
+                changed: true,
+            });
+        }
+    }
+    // Every place was answered: each round takes at least the first one that waits.
+    answers
+        .into_iter()
+        .map(|answer| answer.ok_or(StoreError::Closed))
+        .collect()
+}
+
+impl<'r> Entering<'r> {
+    fn of(place: usize, record: &'r Record, log: String, call: Standing, is_new: bool) -> Self {
+        let after = record.outcome.as_ref().map(holding);
+        let refused = refusal(call.current.as_ref(), after.as_ref());
+        let reached = match (refused, &record.outcome) {
+            (None, Some(stored)) => stage(
+                call.reached,
+                Some(stored.outcome.kind.as_str()),
+                stored.outcome.label.as_deref(),
+                stored.outcome.subject.booking_id.is_some(),
+            ),
+            (None, None) => stage(call.reached, None, None, false),
+            (Some(_), _) => call.reached,
+        };
+        Self {
+            place,
+            record,
+            log,
+            call,
+            is_new,
+            after,
+            refused,
+            reached,
+        }
+    }
+
+    fn subject(&self) -> Option<&Subject> {
+        let stored = self.record.outcome.as_ref();
+        stored.map(|stored| &stored.outcome.subject)
+    }
+
+    /// Whether something becomes known of the call that was not before.
+    fn teaches(&self) -> bool {
+        let knows_email = self.call.email.is_some();
+        self.call.target.is_none()
+            || self.tells_who()
+            || (!knows_email && self.subject().is_some_and(|s| s.email.is_some()))
+    }
+
+    /// Whether agent, id or caller become known by it, which may change what counts where, even if the outcome is refused.
+    fn tells_who(&self) -> bool {
+        let call = &self.call;
+        self.subject().is_some_and(|said| {
+            call.agent_id.is_none() && said.agent_id.is_some()
+                || call.call_id.is_none() && said.call_id.is_some()
+                || call.phone.is_none() && said.phone.is_some()
+        })
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        let after = self.after.as_ref();
+        Entry {
+            id: self.log.clone(),
+            actor: DELIVERY,
+            changed: &["outcome"],
+            after,
+            event: Some(self.record.delivery.event.to_string()),
+            metadata: after
+                .map(|a| a.metadata.clone())
+                .filter(|metadata| metadata != "{}"),
+            refused: self.refused,
+        }
+    }
+}
+
+/// Deliveries to different calls.
+#[derive(Default)]
+struct Round<'r> {
+    entering: Vec<Entering<'r>>,
+    taken: HashSet<String>,
+    calls: HashSet<i64>,
+}
+
+impl Round<'_> {
+    /// Whether nothing in this round concerns the same log entry, target or call.
+    fn admits(&mut self, log: &str, target: &str, call: Option<i64>) -> bool {
+        // Ids of entries are no targets, so that one set does for both.
+        let log_is_new = self.taken.insert(log.to_owned());
+        let target_is_new = self.taken.insert(format!("to {target}"));
+        let call_is_new = call.is_none_or(|call| self.calls.insert(call));
+        log_is_new && target_is_new && call_is_new
+    }
+
+    async fn write(&self, session: &mut Session<'_>) -> Result<(), StoreError> {
+        let of = |new: bool, teaches: bool| -> Vec<&Entering<'_>> {
+            let all = self.entering.iter();
+            all.filter(|one| one.is_new == new && (new || one.teaches() == teaches))
+                .collect()
+        };
+        insert_calls(session, &of(true, false)).await?;
+        teach(session, &of(false, true)).await?;
+        count(session, &of(false, false)).await?;
+        let entries: Vec<_> = self
+            .entering
+            .iter()
+            .map(|one| (&one.call, one.entry()))
+            .collect();
+        session.log(&entries).await?;
+        let held: Vec<Held<'_>> = self
+            .entering
+            .iter()
+            .filter(|one| {
+                one.refused.is_none() && (one.after.is_some() || one.call.current.is_some())
+            })
+            .map(|one| (&one.call, one.after.as_ref()))
+            .collect();
+        session.hold(&held).await?;
+        for one in &self.entering {
+            if !one.is_new && one.tells_who() {
+                let stale = Stale {
+                    call: one.call.no,
+                    retag: true,
+                };
+                figure::refresh(session.connection, session.book, stale).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn refusal(current: Option<&Holding>, after: Option<&Holding>) -> Option<&'static str> {
@@ -131,124 +252,243 @@ fn call_id(delivery: DeliveryId) -> String {
     delivery.to_string().replacen("dlv_", "call_", 1)
 }
 
-/// The call of a delivery: the one that has its target; or, for `call/ID`, one that was imported under this id, of
-/// the outcome's agent if several agents share it.
-async fn look_up(
-    session: &mut Session<'_>,
-    log: &str,
-    record: &Record,
-) -> Result<Known, StoreError> {
-    let both = format!(
-        "SELECT l.call_no AS logged, {COLUMNS} FROM (SELECT 1 AS one) q LEFT JOIN outcome_log l ON l.id = $1 \
-         LEFT JOIN calls c ON c.target = $2 LEFT JOIN outcomes o ON o.call_no = c.no"
-    );
-    let row = sqlx::query(sqlx::AssertSqlSafe(both))
-        .bind(log)
-        .bind(&record.target)
-        .fetch_one(&mut *session.connection)
-        .await?;
-    if let Some(no) = row.try_get::<Option<i64>, _>("logged")? {
-        let call = sqlx::query("SELECT id FROM calls WHERE no = $1")
-            .bind(no)
-            .fetch_one(&mut *session.connection)
-            .await?;
-        return Ok(Known::Recorded(call.try_get(0)?));
-    }
-    if row.try_get::<Option<i64>, _>("no")?.is_some() {
-        return Ok(Known::Call(Box::new(standing(&row)?)));
-    }
-    let Some(id) = record.target.strip_prefix("call/") else {
-        return Ok(Known::Nothing);
-    };
-    // A bare `target IS NULL` would draw the planner to the index over targets, where all imported calls are alike.
-    let same_id = format!(
-        "SELECT {COLUMNS} FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no \
-         WHERE c.call_id = $1 AND COALESCE(c.target, '') = '' ORDER BY c.started_at DESC, c.no DESC LIMIT 50"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(same_id))
-        .bind(id)
-        .fetch_all(&mut *session.connection)
-        .await?;
-    let mut calls = rows.iter().map(standing).collect::<Result<Vec<_>, _>>()?;
-    let agent = record
-        .outcome
-        .as_ref()
-        .and_then(|stored| stored.outcome.subject.agent_id.as_deref());
-    if let Some(agent) = agent {
-        calls.retain(|call| call.agent_id.as_deref().is_none_or(|known| known == agent));
-    }
-    Ok(calls
-        .into_iter()
-        .next()
-        .map_or(Known::Nothing, |call| Known::Call(Box::new(call))))
+/// What the store knows when deliveries come in.
+#[derive(Default)]
+struct Known {
+    /// Ids of calls by the entries of these very deliveries.
+    logged: HashMap<String, String>,
+    by_target: HashMap<String, Standing>,
+    /// Calls without a target by their ids, with their starts.
+    by_call_id: HashMap<String, Vec<(Option<i64>, Standing)>>,
 }
 
-async fn insert_call(session: &mut Session<'_>, record: &Record) -> Result<Standing, StoreError> {
-    let id = call_id(record.delivery);
+impl Known {
+    async fn look_up(session: &mut Session<'_>, records: &[&Record]) -> Result<Self, StoreError> {
+        let mut known = Self::default();
+        for piece in in_pieces(records) {
+            known.read_logged(session, piece).await?;
+            known.read_targets(session, piece).await?;
+        }
+        let mut ids: Vec<&str> = records
+            .iter()
+            .filter(|record| !known.by_target.contains_key(&record.target))
+            .filter_map(|record| record.target.strip_prefix("call/"))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for piece in in_pieces(&ids) {
+            known.read_call_ids(session, piece).await?;
+        }
+        Ok(known)
+    }
+
+    async fn read_logged(
+        &mut self,
+        session: &mut Session<'_>,
+        records: &[&Record],
+    ) -> Result<(), StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT l.id, c.id FROM outcome_log l JOIN calls c ON c.no = l.call_no WHERE l.id IN ",
+        );
+        push_list(
+            &mut query,
+            records.iter().map(|record| log_id(record.delivery)),
+        );
+        for row in query.build().fetch_all(&mut *session.connection).await? {
+            self.logged.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        Ok(())
+    }
+
+    async fn read_targets(
+        &mut self,
+        session: &mut Session<'_>,
+        records: &[&Record],
+    ) -> Result<(), StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(format!(
+            "SELECT {COLUMNS} FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.target IN "
+        ));
+        push_list(
+            &mut query,
+            records.iter().map(|record| record.target.as_str()),
+        );
+        for row in query.build().fetch_all(&mut *session.connection).await? {
+            let call = standing(&row)?;
+            if let Some(target) = call.target.clone() {
+                self.by_target.insert(target, call);
+            }
+        }
+        Ok(())
+    }
+
+    /// A bare `target IS NULL` would draw the planner to the index over targets, where all imported calls are alike.
+    async fn read_call_ids(
+        &mut self,
+        session: &mut Session<'_>,
+        ids: &[&str],
+    ) -> Result<(), StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH q(id) AS (");
+        query.push_values(ids, |mut row, id| {
+            row.push("CAST(")
+                .push_bind_unseparated(*id)
+                .push_unseparated(" AS TEXT)");
+        });
+        query.push(format!(
+            ") SELECT c.started_at, {COLUMNS} FROM q CROSS JOIN calls c LEFT JOIN outcomes o ON o.call_no = c.no \
+             WHERE c.no IN (SELECT s.no FROM calls s WHERE s.call_id = q.id AND COALESCE(s.target, '') = '' \
+             ORDER BY s.started_at DESC, s.no DESC LIMIT {MOST_NAMESAKES})"
+        ));
+        for row in query.build().fetch_all(&mut *session.connection).await? {
+            let call = standing(&row)?;
+            let id = call.call_id.clone().unwrap_or_default();
+            let started_at = row.try_get("started_at")?;
+            self.by_call_id
+                .entry(id)
+                .or_default()
+                .push((started_at, call));
+        }
+        Ok(())
+    }
+
+    /// The call of a delivery: the one that has its target; or, for `call/ID`, the newest that was imported under this id, of
+    /// the outcome's agent if several agents share it.
+    fn call(&self, record: &Record) -> Option<&Standing> {
+        if let Some(call) = self.by_target.get(&record.target) {
+            return Some(call);
+        }
+        let agent = record
+            .outcome
+            .as_ref()
+            .and_then(|stored| stored.outcome.subject.agent_id.as_deref());
+        let may_be_of = |call: &Standing| match (agent, call.agent_id.as_deref()) {
+            (Some(agent), Some(known)) => agent == known,
+            _ => true,
+        };
+        self.by_call_id
+            .get(record.target.strip_prefix("call/")?)?
+            .iter()
+            .filter(|(_, call)| may_be_of(call))
+            .max_by_key(|(started_at, call)| (*started_at, call.no))
+            .map(|(_, call)| call)
+    }
+}
+
+/// Calls of one id that a delivery looks at, the newest ones.
+const MOST_NAMESAKES: usize = 50;
+
+/// A call that nothing was known of, with what its first delivery says.
+async fn new_call(session: &mut Session<'_>, record: &Record) -> Result<Standing, StoreError> {
     let subject = record
         .outcome
         .as_ref()
         .map(|stored| &stored.outcome.subject);
-    let no = session.book.next_call(session.connection).await?;
-    let phone = subject.and_then(|s| s.phone.as_ref()).map(Phone::as_str);
-    let (agent, call) = (
-        subject.and_then(|s| s.agent_id.clone()),
-        subject.and_then(|s| s.call_id.clone()),
-    );
-    sqlx::query(
-        "INSERT INTO calls (no, id, target, revision, reached, agent_id, call_id, phone, email, seen, fields, metadata, \
-         created_at, updated_at) VALUES ($1, $2, $3, 0, 0, $4, $5, $6, $7, '{}', '{}', '{}', $8, $8)",
-    )
-    .bind(no)
-    .bind(&id)
-    .bind(&record.target)
-    .bind(&agent)
-    .bind(call)
-    .bind(phone)
-    .bind(subject.and_then(|s| s.email.as_deref()))
-    .bind(session.now)
-    .execute(&mut *session.connection)
-    .await?;
+    let text = |field: fn(&Subject) -> Option<&str>| subject.and_then(field).map(str::to_owned);
     Ok(Standing {
-        no,
-        id,
+        no: session.book.next_call(session.connection).await?,
+        id: call_id(record.delivery),
         revision: 0,
         reached: 0,
-        agent_id: agent,
-        phone: phone.map(str::to_owned),
+        target: Some(record.target.clone()),
+        agent_id: text(|s| s.agent_id.as_deref()),
+        call_id: text(|s| s.call_id.as_deref()),
+        phone: text(|s| s.phone.as_ref().map(Phone::as_str)),
+        email: text(|s| s.email.as_deref()),
         current: None,
     })
 }
 
-/// Counts the change and fills in what was not known about the call before.
-async fn touch_call(
+async fn insert_calls(
     session: &mut Session<'_>,
-    call: &mut Standing,
-    record: &Record,
-    reached: i64,
+    fresh: &[&Entering<'_>],
 ) -> Result<(), StoreError> {
-    let subject = record
-        .outcome
-        .as_ref()
-        .map(|stored| &stored.outcome.subject);
-    call.reached = reached;
-    sqlx::query(
-        "UPDATE calls SET revision = $2, updated_at = $3, agent_id = COALESCE(agent_id, $4), \
-         call_id = COALESCE(call_id, $5), phone = COALESCE(phone, $6), \
-         email = COALESCE(email, $7), target = COALESCE(target, $8), reached = $9 WHERE no = $1",
-    )
-    .bind(call.no)
-    .bind(call.revision + 1)
-    .bind(session.now)
-    .bind(subject.and_then(|s| s.agent_id.as_deref()))
-    .bind(subject.and_then(|s| s.call_id.as_deref()))
-    .bind(subject.and_then(|s| s.phone.as_ref()).map(Phone::as_str))
-    .bind(subject.and_then(|s| s.email.as_deref()))
-    .bind(&record.target)
-    .bind(reached)
-    .execute(&mut *session.connection)
-    .await?;
+    for piece in in_pieces(fresh) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO calls (no, id, target, revision, reached, agent_id, call_id, phone, email, seen, fields, \
+             metadata, created_at, updated_at) ",
+        );
+        query.push_values(piece, |mut row, one| {
+            let call = &one.call;
+            row.push_bind(call.no)
+                .push_bind(call.id.as_str())
+                .push_bind(call.target.as_deref())
+                .push_bind(call.revision + 1)
+                .push_bind(one.reached)
+                .push_bind(call.agent_id.as_deref())
+                .push_bind(call.call_id.as_deref())
+                .push_bind(call.phone.as_deref())
+                .push_bind(call.email.as_deref())
+                .push("'{}', '{}', '{}'")
+                .push_bind(session.now)
+                .push_bind(session.now);
+        });
+        query.build().execute(&mut *session.connection).await?;
+    }
     Ok(())
+}
+
+/// Counts the change of each call.
+async fn count(session: &mut Session<'_>, known: &[&Entering<'_>]) -> Result<(), StoreError> {
+    for piece in in_pieces(known) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH v(no, revision, reached) AS (");
+        query.push_values(piece, |mut row, one| {
+            push_number(&mut row, one.call.no);
+            push_number(&mut row, one.call.revision + 1);
+            push_number(&mut row, one.reached);
+        });
+        query.push(") UPDATE calls SET revision = v.revision, reached = v.reached, updated_at = ");
+        query.push_bind(session.now);
+        query.push(" FROM v WHERE calls.no = v.no");
+        query.build().execute(&mut *session.connection).await?;
+    }
+    Ok(())
+}
+
+/// Counts the change of each call, and fills in what was not known about it before.
+async fn teach(session: &mut Session<'_>, known: &[&Entering<'_>]) -> Result<(), StoreError> {
+    for piece in in_pieces(known) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "WITH v(no, revision, reached, agent_id, call_id, phone, email, target) AS (",
+        );
+        query.push_values(piece, |mut row, one| {
+            let subject = one.subject();
+            push_number(&mut row, one.call.no);
+            push_number(&mut row, one.call.revision + 1);
+            push_number(&mut row, one.reached);
+            push_text(&mut row, subject.and_then(|s| s.agent_id.as_deref()));
+            push_text(&mut row, subject.and_then(|s| s.call_id.as_deref()));
+            push_text(
+                &mut row,
+                subject.and_then(|s| s.phone.as_ref()).map(Phone::as_str),
+            );
+            push_text(&mut row, subject.and_then(|s| s.email.as_deref()));
+            push_text(&mut row, Some(&one.record.target));
+        });
+        query.push(
+            ") UPDATE calls SET revision = v.revision, reached = v.reached, \
+             agent_id = COALESCE(calls.agent_id, v.agent_id), call_id = COALESCE(calls.call_id, v.call_id), \
+             phone = COALESCE(calls.phone, v.phone), email = COALESCE(calls.email, v.email), \
+             target = COALESCE(calls.target, v.target), updated_at = ",
+        );
+        query.push_bind(session.now);
+        query.push(" FROM v WHERE calls.no = v.no");
+        query.build().execute(&mut *session.connection).await?;
+    }
+    Ok(())
+}
+
+type Values<'q> = Separated<'q, Sqlite, &'static str>;
+
+/// PostgreSQL wants to be told the types of values that stand alone.
+fn push_number(row: &mut Values<'_>, number: i64) {
+    row.push("CAST(")
+        .push_bind_unseparated(number)
+        .push_unseparated(" AS BIGINT)");
+}
+
+fn push_text(row: &mut Values<'_>, text: Option<&str>) {
+    row.push("CAST(")
+        .push_bind_unseparated(text)
+        .push_unseparated(" AS TEXT)");
 }
 
 /// The outcome of a delivery as it is written down.

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::error::StoreError;
-use super::figure::{self, Book};
+use super::figure::{self, Book, Stale};
 
 /// Stages of the funnel, as bits of `calls.reached`.
 pub(super) const BOOKED: i64 = 1;
@@ -30,8 +30,11 @@ pub(super) struct Standing {
     pub(super) id: String,
     pub(super) revision: i64,
     pub(super) reached: i64,
+    pub(super) target: Option<String>,
     pub(super) agent_id: Option<String>,
+    pub(super) call_id: Option<String>,
     pub(super) phone: Option<String>,
+    pub(super) email: Option<String>,
     pub(super) current: Option<Holding>,
 }
 
@@ -62,7 +65,7 @@ impl Holding {
 }
 
 /// The columns that [`standing`] reads.
-pub(super) const COLUMNS: &str = "c.no, c.id, c.revision, c.reached, c.agent_id, c.phone, \
+pub(super) const COLUMNS: &str = "c.no, c.id, c.revision, c.reached, c.target, c.agent_id, c.call_id, c.phone, c.email, \
      o.call_no AS holds, o.outcome_id, o.kind, o.label, o.value_minor, o.value, o.currency, o.notes, \
      o.metadata, o.basis, o.occurred_at, o.source, o.actor, o.event_id, o.rule";
 
@@ -92,8 +95,11 @@ pub(super) fn standing(row: &SqliteRow) -> Result<Standing, StoreError> {
         id: row.try_get("id")?,
         revision: row.try_get("revision")?,
         reached: row.try_get("reached")?,
+        target: row.try_get("target")?,
         agent_id: row.try_get("agent_id")?,
+        call_id: row.try_get("call_id")?,
         phone: row.try_get("phone")?,
+        email: row.try_get("email")?,
         current,
     })
 }
@@ -115,124 +121,151 @@ pub(super) struct Entry<'a> {
     pub(super) refused: Option<&'a str>,
 }
 
+/// Rows in pieces of a few sizes only, so that few statements have to be prepared.
+pub(super) fn in_pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const SIZES: [usize; 4] = [64, 16, 4, 1];
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rest.len())?;
+        let (piece, more) = rest.split_at(size);
+        rest = more;
+        Some(piece)
+    })
+}
+
+/// `(…, …)` with every value.
+pub(super) fn push_list<'a, T>(
+    query: &mut QueryBuilder<Sqlite>,
+    values: impl IntoIterator<Item = T>,
+) where
+    T: 'a + sqlx::Encode<'a, Sqlite> + sqlx::Type<Sqlite>,
+{
+    query.push("(");
+    let mut list = query.separated(", ");
+    for value in values {
+        list.push_bind(value);
+    }
+    query.push(")");
+}
+
+const LOG: &str = "INSERT INTO outcome_log (id, call_no, revision, actor, changed, event_id, outcome_id, source, rule, \
+     previous_kind, previous_label, previous_value, previous_currency, kind, label, value_minor, value, \
+     currency, notes, metadata, basis, occurred_at, recorded_at, status, failure_reason) ";
+
+const HOLD: &str = "INSERT INTO outcomes (call_no, outcome_id, kind, label, value_minor, value, currency, notes, \
+     metadata, basis, occurred_at, source, actor, event_id, rule, recorded_at) ";
+
+const INSTEAD: &str = " ON CONFLICT (call_no) DO UPDATE SET outcome_id = excluded.outcome_id, \
+     kind = excluded.kind, label = excluded.label, value_minor = excluded.value_minor, \
+     value = excluded.value, currency = excluded.currency, notes = excluded.notes, \
+     metadata = excluded.metadata, basis = excluded.basis, \
+     occurred_at = excluded.occurred_at, source = excluded.source, actor = excluded.actor, \
+     event_id = excluded.event_id, rule = excluded.rule, recorded_at = excluded.recorded_at";
+
+/// A call, and what holds about it from now on.
+pub(super) type Held<'a> = (&'a Standing, Option<&'a Holding>);
+
 impl Session<'_> {
-    /// Counts the change and writes its entry.
+    /// Counts the change of each call and writes its entry.
     pub(super) async fn log(
         &mut self,
-        call: &Standing,
-        entry: Entry<'_>,
+        entries: &[(&Standing, Entry<'_>)],
     ) -> Result<(), StoreError> {
-        let (before, after) = (call.current.as_ref(), entry.after);
-        let event = after.and_then(|a| a.event_id.clone()).or(entry.event);
-        let changed = serde_json::to_string(entry.changed).unwrap_or_default();
-        sqlx::query(
-            "INSERT INTO outcome_log (id, call_no, revision, actor, changed, event_id, outcome_id, source, rule, \
-             previous_kind, previous_label, previous_value, previous_currency, kind, label, value_minor, value, \
-             currency, notes, metadata, basis, occurred_at, recorded_at, status, failure_reason) VALUES ($1, $2, $3, \
-             $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
-        )
-        .bind(entry.id)
-        .bind(call.no)
-        .bind(call.revision + 1)
-        .bind(entry.actor)
-        .bind(changed)
-        .bind(event)
-        .bind(after.and_then(|a| a.outcome_id.as_deref()))
-        .bind(after.map(|a| a.source.as_str()))
-        .bind(after.and_then(|a| a.rule.as_deref()))
-        .bind(before.and_then(|b| b.kind.as_deref()))
-        .bind(before.and_then(|b| b.label.as_deref()))
-        .bind(before.and_then(|b| b.value.as_deref()))
-        .bind(before.and_then(|b| b.currency.as_deref()))
-        .bind(after.and_then(|a| a.kind.as_deref()))
-        .bind(after.and_then(|a| a.label.as_deref()))
-        .bind(after.and_then(|a| a.value_minor))
-        .bind(after.and_then(|a| a.value.as_deref()))
-        .bind(after.and_then(|a| a.currency.as_deref()))
-        .bind(after.and_then(|a| a.notes.as_deref()))
-        .bind(entry.metadata)
-        .bind(after.map(|a| a.basis.as_str()))
-        .bind(after.map(|a| a.occurred_at))
-        .bind(self.now)
-        .bind(if entry.refused.is_some() { "failed" } else { "success" })
-        .bind(entry.refused)
-        .execute(&mut *self.connection)
-        .await?;
-        Ok(())
-    }
-
-    /// Makes `after` what holds about the call, and brings its figure up to date.
-    pub(super) async fn hold(
-        &mut self,
-        call: &Standing,
-        after: Option<&Holding>,
-    ) -> Result<(), StoreError> {
-        match after {
-            Some(after) => self.set(call.no, after).await?,
-            None => {
-                sqlx::query("DELETE FROM outcomes WHERE call_no = $1")
-                    .bind(call.no)
-                    .execute(&mut *self.connection)
-                    .await?;
-            }
-        }
-        figure::refresh_one(self.connection, self.book, call.no).await?;
-        let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
-        if after.map_or("{}", |a| a.metadata.as_str()) != before {
-            self.retag(call.no).await?;
+        for piece in in_pieces(entries) {
+            let mut query = QueryBuilder::<Sqlite>::new(LOG);
+            query.push_values(piece, |mut row, (call, entry)| {
+                let (before, after) = (call.current.as_ref(), entry.after);
+                let event = after.and_then(|a| a.event_id.as_ref());
+                row.push_bind(entry.id.as_str())
+                    .push_bind(call.no)
+                    .push_bind(call.revision + 1)
+                    .push_bind(entry.actor)
+                    .push_bind(serde_json::to_string(entry.changed).unwrap_or_default())
+                    .push_bind(event.or(entry.event.as_ref()).map(String::as_str))
+                    .push_bind(after.and_then(|a| a.outcome_id.as_deref()))
+                    .push_bind(after.map(|a| a.source.as_str()))
+                    .push_bind(after.and_then(|a| a.rule.as_deref()))
+                    .push_bind(before.and_then(|b| b.kind.as_deref()))
+                    .push_bind(before.and_then(|b| b.label.as_deref()))
+                    .push_bind(before.and_then(|b| b.value.as_deref()))
+                    .push_bind(before.and_then(|b| b.currency.as_deref()))
+                    .push_bind(after.and_then(|a| a.kind.as_deref()))
+                    .push_bind(after.and_then(|a| a.label.as_deref()))
+                    .push_bind(after.and_then(|a| a.value_minor))
+                    .push_bind(after.and_then(|a| a.value.as_deref()))
+                    .push_bind(after.and_then(|a| a.currency.as_deref()))
+                    .push_bind(after.and_then(|a| a.notes.as_deref()))
+                    .push_bind(entry.metadata.as_deref())
+                    .push_bind(after.map(|a| a.basis.as_str()))
+                    .push_bind(after.map(|a| a.occurred_at))
+                    .push_bind(self.now)
+                    .push_bind(match entry.refused {
+                        Some(_) => "failed",
+                        None => "success",
+                    })
+                    .push_bind(entry.refused);
+            });
+            query.build().execute(&mut *self.connection).await?;
         }
         Ok(())
     }
 
-    async fn set(&mut self, call: i64, after: &Holding) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO outcomes (call_no, outcome_id, kind, label, value_minor, value, currency, notes, metadata, \
-             basis, occurred_at, source, actor, event_id, rule, recorded_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
-             ON CONFLICT (call_no) DO UPDATE SET outcome_id = excluded.outcome_id, \
-             kind = excluded.kind, label = excluded.label, value_minor = excluded.value_minor, \
-             value = excluded.value, currency = excluded.currency, notes = excluded.notes, \
-             metadata = excluded.metadata, basis = excluded.basis, \
-             occurred_at = excluded.occurred_at, source = excluded.source, actor = excluded.actor, \
-             event_id = excluded.event_id, rule = excluded.rule, recorded_at = excluded.recorded_at",
-        )
-        .bind(call)
-        .bind(after.outcome_id.as_deref())
-        .bind(after.kind.as_deref())
-        .bind(after.label.as_deref())
-        .bind(after.value_minor)
-        .bind(after.value.as_deref())
-        .bind(after.currency.as_deref())
-        .bind(after.notes.as_deref())
-        .bind(after.metadata.as_str())
-        .bind(after.basis.as_str())
-        .bind(after.occurred_at)
-        .bind(after.source.as_str())
-        .bind(after.actor.as_str())
-        .bind(after.event_id.as_deref())
-        .bind(after.rule.as_deref())
-        .bind(self.now)
-        .execute(&mut *self.connection)
-        .await?;
+    /// Makes what holds about each call be so, and brings their figures up to date. No call is named twice.
+    pub(super) async fn hold(&mut self, held: &[Held<'_>]) -> Result<(), StoreError> {
+        let set: Vec<(i64, &Holding)> = held
+            .iter()
+            .filter_map(|(call, after)| Some((call.no, (*after)?)))
+            .collect();
+        self.set(&set).await?;
+        let cleared: Vec<i64> = held
+            .iter()
+            .filter(|(_, after)| after.is_none())
+            .map(|(call, _)| call.no)
+            .collect();
+        for piece in in_pieces(&cleared) {
+            let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outcomes WHERE call_no IN ");
+            push_list(&mut query, piece.iter().copied());
+            query.build().execute(&mut *self.connection).await?;
+        }
+        let stale: Vec<Stale> = held
+            .iter()
+            .map(|(call, after)| {
+                let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
+                Stale {
+                    call: call.no,
+                    retag: after.map_or("{}", |a| a.metadata.as_str()) != before,
+                }
+            })
+            .collect();
+        figure::refresh_all(self.connection, self.book, &stale).await?;
         Ok(())
     }
 
-    /// Writes the call's tags anew from all its metadata.
-    pub(super) async fn retag(&mut self, call: i64) -> Result<(), StoreError> {
-        let row = sqlx::query(
-            "SELECT c.metadata, c.fields, o.metadata AS said FROM calls c \
-             LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no = $1",
-        )
-        .bind(call)
-        .fetch_one(&mut *self.connection)
-        .await?;
-        let said: Option<String> = row.try_get("said")?;
-        let parts = [
-            read_object(row.try_get("metadata")?)?,
-            read_object(said.as_deref().unwrap_or("{}"))?,
-            read_object(row.try_get("fields")?)?,
-        ];
-        figure::tag(self.connection, self.book, call, &parts.each_ref()).await
+    async fn set(&mut self, held: &[(i64, &Holding)]) -> Result<(), StoreError> {
+        for piece in in_pieces(held) {
+            let mut query = QueryBuilder::<Sqlite>::new(HOLD);
+            query.push_values(piece, |mut row, (call, after)| {
+                row.push_bind(*call)
+                    .push_bind(after.outcome_id.as_deref())
+                    .push_bind(after.kind.as_deref())
+                    .push_bind(after.label.as_deref())
+                    .push_bind(after.value_minor)
+                    .push_bind(after.value.as_deref())
+                    .push_bind(after.currency.as_deref())
+                    .push_bind(after.notes.as_deref())
+                    .push_bind(after.metadata.as_str())
+                    .push_bind(after.basis.as_str())
+                    .push_bind(after.occurred_at)
+                    .push_bind(after.source.as_str())
+                    .push_bind(after.actor.as_str())
+                    .push_bind(after.event_id.as_deref())
+                    .push_bind(after.rule.as_deref())
+                    .push_bind(self.now);
+            });
+            query.push(INSTEAD);
+            query.build().execute(&mut *self.connection).await?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod changes;
 mod hardship;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use super::standing::Session;
 use crate::clock::Clock;
 
 /// Writes that share one transaction.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// Something to write.
 #[derive(Debug)]
@@ -141,14 +141,27 @@ async fn write_each(
         now,
     };
     let mut answers = Vec::with_capacity(batch.len());
-    for pending in batch {
-        answers.push(match &pending.write {
-            Write::Delivery(record) => {
-                Written::Delivery(record::write(&mut session, record).await?)
+    while let Some(pending) = batch.get(answers.len()) {
+        match &pending.write {
+            Write::Delivery(_) => {
+                // Those that stand next to each other are written together.
+                let records: Vec<&Record> = batch[answers.len()..]
+                    .iter()
+                    .map_while(|pending| match &pending.write {
+                        Write::Delivery(record) => Some(&**record),
+                        Write::Change(_) | Write::Calls(_) => None,
+                    })
+                    .collect();
+                let recorded = record::write_all(&mut session, &records).await?;
+                answers.extend(recorded.into_iter().map(Written::Delivery));
             }
-            Write::Change(change) => Written::Change(change::write(&mut session, change).await?),
-            Write::Calls(records) => Written::Calls(calls::write(&mut session, records).await?),
-        });
+            Write::Change(change) => {
+                answers.push(Written::Change(change::write(&mut session, change).await?));
+            }
+            Write::Calls(records) => {
+                answers.push(Written::Calls(calls::write(&mut session, records).await?));
+            }
+        }
     }
     Ok(answers)
 }

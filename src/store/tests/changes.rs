@@ -8,7 +8,7 @@ use super::*;
 use crate::model::Basis;
 use crate::store::migration::STEPS;
 
-fn call(id: &str, agent: Option<&str>, phone: Option<&str>, start: i64) -> CallRecord {
+pub(super) fn call(id: &str, agent: Option<&str>, phone: Option<&str>, start: i64) -> CallRecord {
     CallRecord {
         agent_id: agent.map(str::to_owned),
         call_id: id.to_owned(),
@@ -18,7 +18,7 @@ fn call(id: &str, agent: Option<&str>, phone: Option<&str>, start: i64) -> CallR
     }
 }
 
-fn says(call: &str, label: &str, basis: Basis) -> Change {
+pub(super) fn says(call: &str, label: &str, basis: Basis) -> Change {
     Change {
         call: Sought {
             key: CallKey::Id(call.to_owned()),
@@ -38,7 +38,7 @@ fn says(call: &str, label: &str, basis: Basis) -> Change {
     }
 }
 
-fn brings(number: u64, call: &str, agent: &str, kind: OutcomeKind) -> Record {
+pub(super) fn brings(number: u64, call: &str, agent: &str, kind: OutcomeKind) -> Record {
     let mut record = sets(number, &format!("call/{call}"), kind);
     let subject = &mut record.outcome.as_mut().unwrap().outcome.subject;
     subject.call_id = Some(call.to_owned());
