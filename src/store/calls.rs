@@ -310,6 +310,7 @@ pub(super) async fn write(
     session: &mut Session<'_>,
     records: &[CallRecord],
 ) -> Result<CallsRecorded, StoreError> {
+    session.freshen().await?;
     let mut done = CallsRecorded::default();
     for chunk in records.chunks(200) {
         let mut known = look_up(session, chunk).await?;

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use sqlx::Row;
 
 use super::error::StoreError;
-use super::figure::{self, Stale};
 use super::record::{basis_word, minor_units};
 use super::standing::{COLUMNS, Entry, Holding, Session, Standing, read_object, stage, standing};
 use crate::model::{Basis, OutcomeKind, Phone, currency};
@@ -115,11 +114,11 @@ pub(super) async fn write(
     session: &mut Session<'_>,
     change: &Change,
 ) -> Result<Changed, StoreError> {
-    let call = match find(session, &change.call).await? {
-        Ok(call) => call,
+    let (call, about) = match find(session, &change.call).await? {
+        Ok(found) => found,
         Err(refusal) => return Ok(Changed::Refused(refusal)),
     };
-    let metadata = match merged(session, call.no, change).await? {
+    let metadata = match merged(&about, change)? {
         Ok(metadata) => metadata,
         Err(refusal) => return Ok(Changed::Refused(refusal)),
     };
@@ -152,54 +151,52 @@ pub(super) async fn write(
         ),
         _ => call.reached,
     };
-    count(session, &call, reached).await?;
     if let Some(refusal) = held {
+        count(session, &call, reached, None).await?;
         return Ok(Changed::Refused(refusal));
     }
-    if let Some(metadata) = metadata {
-        sqlx::query("UPDATE calls SET metadata = $2 WHERE no = $1")
-            .bind(call.no)
-            .bind(Value::Object(metadata).to_string())
-            .execute(&mut *session.connection)
-            .await?;
-    }
+    count(session, &call, reached, metadata).await?;
     if let Some(after) = &after {
         session.hold(&[(&call, Some(after))]).await?;
     }
     if change.metadata.is_some() {
-        let stale = Stale {
-            call: call.no,
-            retag: true,
-        };
-        figure::refresh_all(session.connection, session.book, &[stale]).await?;
+        session.touched(call.no, true);
     }
     Ok(Changed::Done(call.id))
 }
 
-async fn count(session: &mut Session<'_>, call: &Standing, reached: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE calls SET revision = $2, reached = $3, updated_at = $4 WHERE no = $1")
-        .bind(call.no)
-        .bind(call.revision + 1)
-        .bind(reached)
-        .bind(session.now)
-        .execute(&mut *session.connection)
-        .await?;
+async fn count(
+    session: &mut Session<'_>,
+    call: &Standing,
+    reached: i64,
+    metadata: Option<Map<String, Value>>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE calls SET revision = $2, reached = $3, updated_at = $4, metadata = COALESCE($5, metadata) WHERE no = $1",
+    )
+    .bind(call.no)
+    .bind(call.revision + 1)
+    .bind(reached)
+    .bind(session.now)
+    .bind(metadata.map(|metadata| Value::Object(metadata).to_string()))
+    .execute(&mut *session.connection)
+    .await?;
     Ok(())
 }
 
-/// The call that is meant. Agents outside the client's scope do not exist for it.
+/// The call that is meant, and its metadata. Agents outside the client's scope do not exist for it.
 async fn find(
     session: &mut Session<'_>,
     sought: &Sought,
-) -> Result<Result<Standing, Refusal>, StoreError> {
+) -> Result<Result<(Standing, String), Refusal>, StoreError> {
     let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(format!(
-        "SELECT {COLUMNS} FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no"
+        "SELECT {COLUMNS}, c.metadata AS about FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no"
     ));
     push_sought(&mut query, sought);
     let rows = query.build().fetch_all(&mut *session.connection).await?;
     match rows.as_slice() {
         [] => Ok(Err(Refusal::NoCall)),
-        [row] => Ok(Ok(standing(row)?)),
+        [row] => Ok(Ok((standing(row)?, row.try_get("about")?))),
         rows => Ok(Err(Refusal::Ambiguous(rows.len()))),
     }
 }
@@ -242,19 +239,14 @@ pub(super) fn push_sought(query: &mut sqlx::QueryBuilder<sqlx::Sqlite>, sought: 
 }
 
 /// The call's metadata with the patch laid over it; `None` when none was said.
-async fn merged(
-    session: &mut Session<'_>,
-    call: i64,
+fn merged(
+    about: &str,
     change: &Change,
 ) -> Result<Result<Option<Map<String, Value>>, Refusal>, StoreError> {
     let Some(patch) = &change.metadata else {
         return Ok(Ok(None));
     };
-    let row = sqlx::query("SELECT metadata FROM calls WHERE no = $1")
-        .bind(call)
-        .fetch_one(&mut *session.connection)
-        .await?;
-    let mut metadata = read_object(row.try_get(0)?)?;
+    let mut metadata = read_object(about)?;
     for (key, value) in patch {
         metadata.insert(key.clone(), value.clone());
     }

@@ -223,6 +223,7 @@ impl Round<'_> {
         session.hold(&held).await?;
         for one in &self.entering {
             if !one.is_new && one.tells_who() {
+                session.freshen().await?;
                 let stale = Stale {
                     call: one.call.no,
                     retag: true,

@@ -1,6 +1,8 @@
 //! A call as it stands before a change, and the two writes that every change makes: an entry of the log, and
 //! what holds from now on. Both in the writer's transaction.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -21,6 +23,9 @@ pub(super) struct Session<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) book: &'a mut Book,
     pub(super) now: i64,
+    /// Calls whose figures are made anew before the transaction ends, and whether with their tags: once, however often
+    /// they changed in it.
+    pub(super) stale: BTreeMap<i64, bool>,
 }
 
 /// A call as it stands.
@@ -210,7 +215,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes what holds about each call be so, and brings their figures up to date. No call is named twice.
+    /// Makes what holds about each call be so. No call is named twice.
     pub(super) async fn hold(&mut self, held: &[Held<'_>]) -> Result<(), StoreError> {
         let set: Vec<(i64, &Holding)> = held
             .iter()
@@ -227,15 +232,24 @@ impl Session<'_> {
             push_list(&mut query, piece.iter().copied());
             query.build().execute(&mut *self.connection).await?;
         }
-        let stale: Vec<Stale> = held
-            .iter()
-            .map(|(call, after)| {
-                let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
-                Stale {
-                    call: call.no,
-                    retag: after.map_or("{}", |a| a.metadata.as_str()) != before,
-                }
-            })
+        for (call, after) in held {
+            let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
+            let retag = after.map_or("{}", |a| a.metadata.as_str()) != before;
+            self.touched(call.no, retag);
+        }
+        Ok(())
+    }
+
+    /// Notes that a call's figure may no longer be right, nor its tags if its metadata changed.
+    pub(super) fn touched(&mut self, call: i64, retag: bool) {
+        *self.stale.entry(call).or_default() |= retag;
+    }
+
+    /// Brings figures and tags in step. Before the transaction ends, and before figures are read in it.
+    pub(super) async fn freshen(&mut self) -> Result<(), StoreError> {
+        let stale: Vec<Stale> = std::mem::take(&mut self.stale)
+            .into_iter()
+            .map(|(call, retag)| Stale { call, retag })
             .collect();
         figure::refresh_all(self.connection, self.book, &stale).await?;
         Ok(())

@@ -6,6 +6,8 @@
 //! and from then on it takes what it begins for a part of a transaction that is not there, or that nobody commits. Then
 //! writes are answered that are nowhere. Three statements leave nothing to lose count of.
 
+use std::collections::BTreeMap;
+
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -139,6 +141,7 @@ async fn write_each(
         connection,
         book,
         now,
+        stale: BTreeMap::new(),
     };
     let mut answers = Vec::with_capacity(batch.len());
     while let Some(pending) = batch.get(answers.len()) {
@@ -163,5 +166,6 @@ async fn write_each(
             }
         }
     }
+    session.freshen().await?;
     Ok(answers)
 }
