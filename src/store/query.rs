@@ -51,6 +51,14 @@ pub struct CallFilter {
     pub has_outcome: Option<bool>,
 }
 
+impl CallFilter {
+    /// Whether it asks for more than figures have.
+    fn is_about_calls(&self) -> bool {
+        let texts = [&self.platform, &self.call_id, &self.phone, &self.email];
+        self.agents.is_some() || texts.into_iter().any(Option::is_some)
+    }
+}
+
 /// Which outcomes are wanted. All conditions hold together; an empty filter wants all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutcomeFilter {
@@ -323,13 +331,16 @@ impl Store {
         page: PageRequest<RowCursor>,
     ) -> Result<Page<CallRow, RowCursor>, StoreError> {
         let limit = page.limit.clamp(1, LONGEST_PAGE);
-        let mut query = calls_with_figures();
+        let mut query = pages_of_calls();
+        if filter.is_about_calls() {
+            query.push(" JOIN calls c ON c.no = f.call_no");
+        }
         query.push(" WHERE 1 = 1");
         push_call_filter(&mut query, filter);
         self.page_of_calls(query, page.after, limit).await
     }
 
-    /// The page of a query over `calls c JOIN figures f`, newest first.
+    /// The page of a query that [`pages_of_calls`] began, newest first.
     pub(super) async fn page_of_calls(
         &self,
         mut query: QueryBuilder<Sqlite>,
@@ -346,6 +357,7 @@ impl Store {
         }
         query.push(" ORDER BY f.at DESC, f.call_no DESC LIMIT ");
         query.push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        query.push(") p JOIN calls c ON c.no = p.call_no ORDER BY p.at DESC, p.call_no DESC");
         let rows = query.build().fetch_all(&self.readers).await?;
         let has_more = rows.len() > limit;
         let next = next_cursor(&rows, limit, "at", has_more)?;
@@ -602,10 +614,11 @@ fn only_calls() -> QueryBuilder<Sqlite> {
     QueryBuilder::new(format!("SELECT {CALL_FIELDS} FROM calls c"))
 }
 
-/// Calls that analytics counts, with the moment that they count at.
-pub(super) fn calls_with_figures() -> QueryBuilder<Sqlite> {
+/// Calls that analytics counts, with the moment that they count at. Which ones belong to the page is decided from `figures f`
+/// (and the indexes of `calls c`), then only their rows are read: a caller may have a hundred thousand calls.
+pub(super) fn pages_of_calls() -> QueryBuilder<Sqlite> {
     QueryBuilder::new(format!(
-        "SELECT f.at, {CALL_FIELDS} FROM figures f JOIN calls c ON c.no = f.call_no"
+        "SELECT p.at, {CALL_FIELDS} FROM (SELECT f.at, f.call_no FROM figures f"
     ))
 }
 

@@ -17,7 +17,7 @@ use super::condition::{
 use super::period::{Calendar, Period};
 use crate::queue::{Page, PageRequest};
 use crate::store::figure::Series;
-use crate::store::query::calls_with_figures;
+use crate::store::query::pages_of_calls;
 use crate::store::{CallRow, RowCursor, Store, StoreError};
 
 /// What a breakdown goes by.
@@ -556,7 +556,7 @@ impl Store {
             });
         };
         let (of, at) = base.columns();
-        let mut query = calls_with_figures();
+        let mut query = pages_of_calls();
         query
             .push(format!(" WHERE f.{at} >= "))
             .push_bind(period.from.as_millisecond());

@@ -57,7 +57,7 @@ impl Base {
 
     /// Table with the alias `f`, the columns for series and moment, and further conditions. The first value of metadata is
     /// an index of its own.
-    fn parts(&self) -> (&'static str, &'static str, &'static str, String) {
+    pub(super) fn parts(&self) -> (&'static str, &'static str, &'static str, String) {
         let ([(key, word), others @ ..], Attribution::Recorded) =
             (self.tags.as_slice(), self.attribution)
         else {

@@ -1,12 +1,18 @@
-//! The time from call to outcome: exact percentiles, by walking an index that is in their order.
+//! The time from call to outcome: exact percentiles, by walking an index that is in their order, or from the delays themselves
+//! where they are few.
 
+use futures_util::TryStreamExt;
 use sqlx::Row;
 
 use super::answer::Delay;
 use super::ask::Asked;
+use super::cells::Base;
 use super::condition::{Attribution, Condition, has_outcome};
 use super::period::Period;
 use crate::store::{Store, StoreError};
+
+/// More than so many calls are not looked at one by one.
+const MOST_GATHERED: i64 = 50_000;
 
 impl Store {
     /// How long after their start calls have their outcome.
@@ -28,33 +34,48 @@ impl Store {
             .iter()
             .filter(|(_, series)| has_outcome(series))
             .count();
-        let ids: Vec<String> = asked
+        let wanted: Vec<usize> = asked
             .wanted
             .iter()
-            .filter(|place| has_outcome(&asked.series[**place].1))
-            .map(|place| asked.series[*place].0.to_string())
+            .copied()
+            .filter(|place| has_outcome(&asked.series[*place].1))
             .collect();
-        if ids.is_empty() {
+        if wanted.is_empty() {
             return Ok(nothing);
         }
-        // The plus signs keep the planner on the index that is in order of the delay.
-        let mut conditions = format!(
-            "FROM figures f WHERE f.delay_ms IS NOT NULL AND +f.at >= {} AND +f.at < {}",
-            period.from.as_millisecond(),
-            period.to.as_millisecond()
-        );
-        if ids.len() < all {
-            conditions.push_str(&format!(" AND +f.series IN ({})", ids.join(", ")));
+        let cells = self.cells(&base, &asked.series, &wanted, &[period]).await?;
+        let calls: i64 = cells.iter().map(|cell| cell.calls).sum();
+        let ids: Vec<String> = wanted
+            .iter()
+            .map(|place| asked.series[*place].0.to_string())
+            .collect();
+        let only = match ids.len() < all {
+            true => format!(" AND {{plus}}f.series IN ({})", ids.join(", ")),
+            false => String::new(),
+        };
+        if base.tags.is_empty() && calls > MOST_GATHERED {
+            self.walk(period, &only).await
+        } else {
+            self.gather(&base, period, &only).await
         }
-        conditions.push_str(&base.conditions());
+    }
+
+    /// Delays of many calls: by their index, which is in their order.
+    async fn walk(&self, period: Period, only: &str) -> Result<Delay, StoreError> {
+        // The plus signs keep the planner on that index.
+        let conditions = format!(
+            "FROM figures f WHERE f.delay_ms IS NOT NULL AND +f.at >= {} AND +f.at < {}{}",
+            period.from.as_millisecond(),
+            period.to.as_millisecond(),
+            only.replace("{plus}", "+"),
+        );
         let count = format!("SELECT COUNT(*) {conditions}");
         let calls: i64 = sqlx::query(sqlx::AssertSqlSafe(count))
             .fetch_one(&self.readers)
             .await?
             .try_get(0)?;
         let at = async |share: i64| -> Result<Option<i64>, StoreError> {
-            // The smallest delay that so many hundredths do not exceed.
-            let place = ((calls * share + 99) / 100 - 1).max(0);
+            let place = place(calls, share);
             let sql = format!(
                 "SELECT f.delay_ms {conditions} ORDER BY f.delay_ms LIMIT 1 OFFSET {place}"
             );
@@ -69,4 +90,43 @@ impl Store {
             p90_ms: at(90).await?,
         })
     }
+
+    /// Delays of few calls, or of those with a value of metadata: all of them, put in order here.
+    async fn gather(&self, base: &Base, period: Period, only: &str) -> Result<Delay, StoreError> {
+        let (from, to) = (period.from.as_millisecond(), period.to.as_millisecond());
+        let only = only.replace("{plus}", "");
+        let (table, _, _, conditions) = base.parts();
+        let within = format!("f.at >= {from} AND f.at < {to}{only}{conditions}");
+        // The plus signs keep the planner off the index of delays.
+        let sql = match table {
+            "tags" => format!(
+                "SELECT g.delay_ms FROM tags f CROSS JOIN figures g WHERE g.call_no = f.call_no AND {within} \
+                 AND +g.delay_ms IS NOT NULL"
+            ),
+            _ => format!(
+                "SELECT f.delay_ms FROM figures f WHERE {within} AND +f.delay_ms IS NOT NULL"
+            ),
+        };
+        let mut delays: Vec<i64> = Vec::new();
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            delays.push(row.try_get(0)?);
+        }
+        delays.sort_unstable();
+        let calls = i64::try_from(delays.len()).unwrap_or(i64::MAX);
+        let at = |share| {
+            let place = usize::try_from(place(calls, share)).ok()?;
+            delays.get(place).copied()
+        };
+        Ok(Delay {
+            calls,
+            median_ms: at(50),
+            p90_ms: at(90),
+        })
+    }
+}
+
+/// The place of the smallest delay that so many hundredths do not exceed.
+fn place(calls: i64, share: i64) -> i64 {
+    ((calls * share + 99) / 100 - 1).max(0)
 }
