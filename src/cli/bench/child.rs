@@ -23,6 +23,8 @@ pub(super) enum Setting {
     Bare,
     /// An instant destination, there.
     Destination(SocketAddr),
+    /// The same, and a neighbour of it, whose requests may hang for as long as the measurement takes.
+    Neighbours(SocketAddr, SocketAddr),
     /// The built-in store, with a key for its APIs.
     Store,
 }
@@ -105,6 +107,9 @@ impl Child {
 
     /// The name of the instant destination.
     pub(super) const DESTINATION: &str = "instant";
+
+    /// How many requests to the neighbour may be under way at the same time.
+    pub(super) const NEIGHBOURS_SLOTS: usize = 64;
 
     /// The bridge with one signed source.
     pub(super) async fn bridge(home: &Path, name: &str, setting: Setting) -> Result<Self, Failure> {
@@ -319,16 +324,26 @@ fn text(data: &Path, ports: [u16; 2], secret: &[u8], setting: Setting) -> String
     let [inlet, office] = ports;
     let secret = STANDARD.encode(secret);
     let data = data.display();
+    let destination = |name: &str, address: SocketAddr, concurrency: usize| {
+        format!(
+            "\n[destinations.{name}]\nconnector = \"webhook\"\nurl = \"http://{address}/{name}\"\n\
+             signing_secret = \"whsec_{secret}\"\nallow_private = true\nconcurrency = {concurrency}\n"
+        )
+    };
+    let no_store = "[store]\nenabled = false\n";
     let more = match setting {
-        Setting::Bare => "[store]\nenabled = false\n".to_owned(),
+        Setting::Bare => no_store.to_owned(),
         Setting::Destination(address) => {
-            let name = Child::DESTINATION;
             format!(
-                "[store]\nenabled = false\n\n[destinations.{name}]\nconnector = \"webhook\"\n\
-                 url = \"http://{address}/instant\"\nsigning_secret = \"whsec_{secret}\"\n\
-                 allow_private = true\nconcurrency = 256\n"
+                "{no_store}{}",
+                destination(Child::DESTINATION, address, 256)
             )
         }
+        Setting::Neighbours(address, neighbour) => format!(
+            "{no_store}{}{}timeout = \"10 minutes\"\n",
+            destination(Child::DESTINATION, address, 256),
+            destination("neighbour", neighbour, Child::NEIGHBOURS_SLOTS),
+        ),
         Setting::Store => {
             let hash = hex::encode(Sha256::digest(Child::STORE_KEY));
             format!("[store.keys.bench]\nhash = \"sha256:{hash}\"\n")

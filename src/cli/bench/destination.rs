@@ -124,6 +124,13 @@ impl Destination {
 
     /// One event at a time on an idle bridge: the median from post to arrival, in ms.
     pub(super) async fn idle_latency(&self, work: &Work, samples: u64) -> Result<f64, Failure> {
+        let mut waits = self.waits(work, samples).await?;
+        waits.sort_by(f64::total_cmp);
+        Ok(waits[waits.len() / 2])
+    }
+
+    /// One event after the other: how long each took from post to arrival, in ms.
+    pub(super) async fn waits(&self, work: &Work, samples: u64) -> Result<Vec<f64>, Failure> {
         let mut waits = Vec::new();
         let mut stream = TcpStream::connect(work.inlet).await.map_err(Failure::of)?;
         stream.set_nodelay(true).map_err(Failure::of)?;
@@ -143,8 +150,7 @@ impl Destination {
             }
             waits.push(begun.elapsed().as_secs_f64() * 1e3);
         }
-        waits.sort_by(f64::total_cmp);
-        Ok(waits[waits.len() / 2])
+        Ok(waits)
     }
 }
 

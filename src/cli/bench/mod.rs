@@ -8,6 +8,7 @@
 mod backlog;
 mod child;
 mod destination;
+mod isolation;
 mod load;
 mod report;
 mod store;
@@ -54,6 +55,9 @@ pub(super) struct Bench {
     #[arg(long, value_name = "CALLS", num_args = 0..=1, default_missing_value = "1000000",
           value_parser = clap::value_parser!(u64).range(1000..=4_000_000))]
     store: Option<u64>,
+    /// Measure, besides, what a healthy destination notices of one beside it that takes requests and never answers.
+    #[arg(long)]
+    isolation: bool,
     /// Serve a bare handler and nothing else. Used by the benchmark itself.
     #[arg(long, hide = true)]
     bare: bool,
@@ -141,6 +145,10 @@ impl Bench {
         }
         if let Some(calls) = self.store {
             document["store"] = store::measure(home.path(), calls, span, output).await?;
+        }
+        if self.isolation {
+            output.note("isolation …");
+            document["isolation"] = isolation::measure(home.path(), self.body_bytes).await?;
         }
         if output.is_json() {
             output.json(&document);

@@ -242,4 +242,7 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
     if !document["store"].is_null() {
         super::store::print(output, &document["store"]);
     }
+    if !document["isolation"].is_null() {
+        super::isolation::print(output, &document["isolation"]);
+    }
 }
