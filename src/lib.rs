@@ -33,6 +33,7 @@
 //! | [`model`] | the values everybody speaks in | nothing of ours |
 //! | [`diagnostic`] | a mistake in something that a person wrote, and how it is shown | `model` |
 //! | [`clock`], [`metrics`], [`telemetry`] | time, numbers, logs | `model`, `queue`'s types |
+//! | [`fault`] | where a test lets the process die; nothing in a release | nothing of ours |
 //! | [`config`] | what an operator sets, every mistake with its place | `model`, `diagnostic` |
 //! | [`mapping`] | the rule language; pure | `model`, `diagnostic` |
 //! | [`connector`] | the catalogue, verification, requests and responses; pure | `mapping`, `queue`'s types |
@@ -69,6 +70,7 @@ pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
 pub mod egress;
+pub mod fault;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;

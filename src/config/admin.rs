@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::read;
 use super::section::Section;
 use super::wrong::Wrong;
+use crate::fault::{self, Point};
 use crate::model::Secret;
 
 /// The listener for the admin API and the console.
@@ -101,6 +102,7 @@ impl Admin {
         let mut file = owner_only().open(&unfinished)?;
         writeln!(file, "{}", token.expose())?;
         file.sync_all()?;
+        fault::pass(Point::AdminTokenWritten);
         fs::rename(unfinished, path)?;
         Ok(token)
     }

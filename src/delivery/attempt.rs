@@ -19,6 +19,7 @@ use super::ruling::{Ruling, Sent, Timing, Tried, millis};
 use super::worker::{Courier, Worker};
 use crate::connector::{DestinationAnswer, RenderInput};
 use crate::egress::{Answer, MaskedTarget, SendError, excerpt, parse_retry_after, printable};
+use crate::fault::{self, Point};
 use crate::metrics::AttemptResult;
 use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Claim, QueueError, Settlement};
@@ -58,6 +59,9 @@ impl Worker {
             () = self.abandon.cancelled() => Tried::Abandoned,
         };
         self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if matches!(tried, Tried::Sent(_)) {
+            fault::pass(Point::AttemptAnswered);
+        }
         let timing = Timing {
             started_at,
             took: started.elapsed(),
@@ -196,7 +200,7 @@ impl Worker {
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.queue.settle(delivery, settlement.clone()).await {
-                Ok(()) => return,
+                Ok(()) => return fault::pass(Point::AttemptRecorded),
                 Err(error) => error,
             };
             tracing::error!(%delivery, destination = %self.name, %error, "cannot record how a delivery ended");

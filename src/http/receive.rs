@@ -13,6 +13,7 @@ use super::body;
 use super::error::{ApiError, Code};
 use super::state::Inlet;
 use crate::connector::{Answer, InboundRequest, Reception, RequestParts};
+use crate::fault::{self, Point};
 use crate::metrics::{self, ReceiveResult};
 use crate::queue::{Acceptance, QueueError};
 use crate::setup::Source;
@@ -135,6 +136,7 @@ async fn take(
             let event_type = event.event_type.clone();
             let committed = inlet.queue.commit_event(event).await;
             if matches!(committed, Ok(Acceptance::Accepted(_))) {
+                fault::pass(Point::EventCommitted);
                 source.metrics.accepted(size, now);
             }
             Ok(answer(source, committed, event_type.as_deref(), size))

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::connector::{Derived, Reading};
+use crate::fault::{self, Point};
 use crate::lookup::{Job, LookupService};
 use crate::model::{Disposition, EventId, Fact, Outcome, SourceName};
 use crate::queue::{Processed, Queue, QueueError, Registry, StoredEvent};
@@ -284,7 +285,9 @@ impl Processor {
             rest.push((id, processed.mark, jobs));
             results.push((id, processed));
         }
+        fault::pass(Point::EventDerived);
         let answers = queue.settle_events(results).await;
+        fault::pass(Point::EventSettled);
         for ((id, mark, jobs), answer) in rest.into_iter().zip(answers) {
             match answer {
                 // Only now: an answer that came before would find nobody who watches for it.

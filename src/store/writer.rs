@@ -19,6 +19,7 @@ use super::figure::Book;
 use super::record::{self, Record, Recorded};
 use super::standing::Session;
 use crate::clock::Clock;
+use crate::fault::{self, Point};
 
 /// Writes that share one transaction.
 const BATCH: usize = 512;
@@ -118,11 +119,13 @@ async fn write_all(
 ) -> Result<Vec<Written>, StoreError> {
     sqlx::query("BEGIN").execute(&mut *connection).await?;
     let mut written = write_each(connection, book, batch, now).await;
+    fault::pass(Point::StoreWritten);
     if written.is_ok()
         && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
     {
         written = Err(error.into());
     }
+    fault::pass(Point::StoreCommitted);
     if written.is_err() {
         // It fails when SQLite has rolled back already: then there is nothing to roll back. Should a transaction be left
         // open nevertheless, the next `BEGIN` fails, and nothing is answered that is not there.

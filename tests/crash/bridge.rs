@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -114,9 +115,15 @@ impl Home {
 
     /// Starts the process. It may not listen yet.
     pub(crate) fn start(&mut self) -> Life {
+        self.start_with(None)
+    }
+
+    /// Starts the process with a planned fault, as the environment names it.
+    pub(crate) fn start_with(&mut self, fault: Option<&str>) -> Life {
         self.lives += 1;
         let log = self.dir.path().join(format!("log-{}", self.lives));
         let mut command = self.program(&["serve"]);
+        command.envs(fault.map(|fault| ("OUTCOME_BRIDGE_FAULT", fault)));
         command
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
@@ -239,6 +246,20 @@ impl Life {
             self.log_text()
         );
         self.process.kill().await.unwrap();
+    }
+
+    /// It dies by itself where that was planned; whether it did in time.
+    pub(crate) async fn fall(mut self, patience: Duration) -> bool {
+        let Ok(ended) = tokio::time::timeout(patience, self.process.wait()).await else {
+            return false;
+        };
+        let (ended, told) = (ended.unwrap(), self.log_text());
+        let planned = ended.signal() == Some(Signal::KILL.as_raw());
+        assert!(
+            planned && told.contains("planned fault at "),
+            "it ended otherwise ({ended:?}): {told}"
+        );
+        true
     }
 
     /// SIGTERM, and how it ended.

@@ -6,8 +6,9 @@
 //! `sender`), destinations that outlive the bridge and fail at times (`destination`), and a model of
 //! what is true that shares no code with the program (`story`, `verdict`).
 //!
-//! `OUTCOME_BRIDGE_CRASHES=50` asks for so many kills; `OUTCOME_BRIDGE_CRASH_SEED` repeats the events,
+//! `OUTCOME_BRIDGE_CRASHES=500` asks for so many kills; `OUTCOME_BRIDGE_CRASH_SEED` repeats the events,
 //! the moments and the failures of an earlier run (how threads interleave is not repeated).
+//! Besides, it dies where that is planned: between every two writes, see `planned`.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +20,8 @@
 mod bridge;
 mod destination;
 mod ledger;
+#[cfg(debug_assertions)]
+mod planned;
 mod sender;
 mod story;
 mod verdict;

@@ -16,6 +16,8 @@
 )]
 
 mod child;
+#[cfg(debug_assertions)]
+mod planned;
 mod power;
 
 use std::collections::{BTreeMap, HashMap};

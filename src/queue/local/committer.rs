@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::fault::{self, Point};
 use crate::model::{DeliveryId, EventId};
 use crate::queue::{
     Acceptance, NewEvent, Operation, QueueError, Record, RegistryKey, Result, Settlement,
@@ -312,6 +313,7 @@ impl Committer {
         (self.on_commit)(round.answers.len(), begun.elapsed());
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.index.apply(changes)?;
+        fault::pass(Point::IndexApplied);
         if self.index.is_heavy() {
             // When the keeper is gone, so is the queue.
             let _gone = self.chores.send(Chore::Write);

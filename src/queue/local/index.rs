@@ -13,6 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fault::{self, Point};
+
 use super::codec::{Corrupt, Get, Put};
 use super::journal::Position;
 use super::options::SyncMode;
@@ -192,7 +194,9 @@ impl Index {
                 };
             }
             self.overlay.written();
+            fault::pass(Point::IndexTreeWritten);
         }
+        fault::pass(Point::IndexWritten);
         Ok(())
     }
 
@@ -210,7 +214,9 @@ impl Index {
     pub(super) fn sync(&self) -> Result<(), IndexError> {
         if self.sync == SyncMode::Full {
             self.db.flush()?;
+            fault::pass(Point::IndexFlushed);
             self.file.sync_data()?;
+            fault::pass(Point::IndexSynced);
         }
         Ok(())
     }
@@ -233,6 +239,7 @@ impl Index {
         value.put_number(position.segment);
         value.put_number(position.offset);
         self.tree(Tree::Meta).insert(tree::CHECKPOINT, value)?;
+        fault::pass(Point::CheckpointNoted);
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::fault::{self, Point};
+
 use super::accept;
 use super::index::{self, Change, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
@@ -103,6 +105,7 @@ pub(super) fn set_mark(dir: &Path, mark: Mark) -> Result<(), OpenError> {
     };
     let write = || {
         let mut file = File::create(&path)?;
+        fault::pass(Point::MarkEmptied);
         writeln!(file, "{word} {}", boot_id())?;
         file.sync_all()
     };
@@ -223,8 +226,15 @@ impl Opening<'_> {
                 return Err(IndexError::Broken(format!("{NEWER}{found}")));
             }
             let first = self.segments.list()?.first().copied();
-            let from = start_of_replay(index.checkpoint()?, first, had_index)?;
+            // It may have died before the first segment was made: there was nothing to lose yet.
+            let is_blank = first.is_none() && index.get(Tree::Meta, tree::STATE)?.is_none();
+            let from = if is_blank {
+                START
+            } else {
+                start_of_replay(index.checkpoint()?, first, had_index)?
+            };
             let found = self.replay(&index, from)?;
+            fault::pass(Point::JournalReplayed);
             if verify {
                 check(&index, &self.segments)?;
             }

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use jiff::Timestamp;
 
+use crate::fault::{self, Point};
 use crate::queue::{QueueError, Result};
 
 use super::committer::Request;
@@ -37,6 +38,7 @@ impl LocalQueue {
                 .request(ids.len() * 64, |to| Request::Prune(ids, to))
                 .await?;
         }
+        fault::pass(Point::RetentionPruned);
         self.forget_records(&mut looked_at).await?;
         while self.reclaim_oldest().await? {}
         Ok(pruned)
@@ -88,13 +90,16 @@ impl LocalQueue {
             self.request(CARRY_STEP * 1024, |to| Request::Carry(oldest, rows, to))
                 .await?;
         }
+        fault::pass(Point::RetentionCarried);
         // Only when the index and its checkpoint no longer need the segment may it go.
         self.checkpoint().await?;
+        fault::pass(Point::RetentionCheckpointed);
         self.read(move |reader| {
             reader
                 .segments
                 .remove(oldest)
                 .map_err(|error| io_error(&error))?;
+            fault::pass(Point::RetentionRemoved);
             let dir = File::open(reader.segments.dir()).map_err(|error| io_error(&error))?;
             dir.sync_all().map_err(|error| io_error(&error))
         })

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use crate::fault::{self, Point};
 use crate::queue::local::options::SyncMode;
 
 use super::{Position, SEGMENT_HEADER, segment_header, segments};
@@ -35,10 +36,14 @@ impl Preparer {
             .create(true)
             .truncate(true)
             .open(segments::path(&self.dir, number))?;
+        fault::pass(Point::SegmentCreated);
         file.write_all_at(&segment_header(number), 0)?;
+        fault::pass(Point::SegmentHeaded);
         allocate(&file, self.segment_bytes)?;
+        fault::pass(Point::SegmentAllocated);
         if self.sync == SyncMode::Full {
             file.sync_all()?;
+            fault::pass(Point::SegmentSynced);
             File::open(&self.dir)?.sync_all()?;
         }
         *ready = number;
@@ -103,10 +108,12 @@ impl Writer {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         if !is_new {
             file.write_all_at(&segment_header(tail.segment), 0)?;
+            fault::pass(Point::TailHeaded);
             // Zeros, not a shorter file: the space stays allocated, and nothing that a torn record
             // left there can ever be taken for a record.
             let end = file.metadata()?.len();
             zero(&file, tail.offset, end)?;
+            fault::pass(Point::TailWiped);
         }
         if sync == SyncMode::Full {
             file.sync_all()?;
@@ -146,6 +153,7 @@ impl Writer {
         }
         let number = self.position.segment + 1;
         self.preparer.prepare(number)?;
+        fault::pass(Point::SegmentLeft);
         self.file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -160,9 +168,11 @@ impl Writer {
     /// Writes a finished record at the place that [`Writer::place`] gave, durably.
     pub(in crate::queue::local) fn append(&mut self, record: &[u8]) -> io::Result<()> {
         self.file.write_all_at(record, self.position.offset)?;
+        fault::pass(Point::JournalWritten);
         if self.preparer.sync == SyncMode::Full {
             self.file.sync_data()?;
         }
+        fault::pass(Point::JournalSynced);
         self.position.offset += record.len() as u64;
         Ok(())
     }

@@ -112,6 +112,24 @@ async fn a_second_process_is_refused_and_told_who_holds_it() {
 }
 
 #[tokio::test]
+async fn dying_before_the_first_segment_is_made_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    for segment in std::fs::read_dir(dir.path().join("journal")).unwrap() {
+        std::fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    let (queue, report) = open(dir.path());
+    assert!(!report.rebuilt && report.notes.is_empty(), "{report:?}");
+    // With anything stored it is.
+    accept(&queue, 1).await;
+    queue.close().await.unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    let (_queue, report) = open(dir.path());
+    assert!(report.rebuilt, "{report:?}");
+}
+
+#[tokio::test]
 async fn a_lost_index_is_rebuilt_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, _) = open(dir.path());
