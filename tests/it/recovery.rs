@@ -1,5 +1,7 @@
 //! Stop and start: nothing lost, nothing told twice, and no manual step.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -168,7 +170,7 @@ async fn a_stop_lets_the_attempt_in_flight_finish() {
         .await;
     destination.request().await;
     let inlet = bridge.inlet();
-    let stopping = tokio::spawn(bridge.stop());
+    let mut stopping = tokio::spawn(bridge.stop());
     eventually("the inlet is closed", async || {
         tokio::net::TcpStream::connect(inlet)
             .await
@@ -176,6 +178,9 @@ async fn a_stop_lets_the_attempt_in_flight_finish() {
             .then_some(())
     })
     .await;
+    // By itself it does not end: it waits for the answer.
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut stopping).await;
+    assert!(early.is_err(), "it did not wait for what is in flight");
     held.send(Answer::ok()).unwrap();
     let bridge = TestBridge::again(stopping.await.unwrap()).await;
     let delivery = bridge.delivery(&story, "crm", "delivered").await;
