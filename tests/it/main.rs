@@ -19,6 +19,7 @@ mod delivering;
 mod documentation;
 mod lookups;
 mod mapping;
+mod network;
 mod observability;
 mod receiving;
 mod recovery;
