@@ -107,6 +107,26 @@ pub fn mapping_file(data: &[u8]) {
     }
 }
 
+/// An expression, a line `---`, and the JSON that it is evaluated on: as a condition and as a value.
+pub fn expression(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (expression, event) = text.split_once("\n---\n").unwrap_or((&text, "{}"));
+    mapping_file(rules_around(expression, event).as_bytes());
+}
+
+/// Rules and a test of them in which `expression` is a condition and a value.
+fn rules_around(expression: &str, event: &str) -> String {
+    // A text of TOML, whatever stands in it.
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    format!(
+        "format = 1\n[[rule]]\nid = \"one\"\nif = {condition}\noutcome = \"shown\"\n[rule.set]\nnotes = {value}\n\
+         [[test]]\nname = \"one\"\nevent = {event}\nexpect = \"nothing\"\n",
+        condition = quoted(expression),
+        value = quoted(&format!("{{= {expression}}}")),
+        event = quoted(event),
+    )
+}
+
 /// A connector's folder: `connector.toml`, a line `---`, `mapping.toml`.
 pub fn connector_file(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -179,10 +199,11 @@ mod tests {
     /// has come to test nothing, or that fails on what is right, is seen at once.
     #[test]
     fn every_door_takes_what_it_is_made_for() {
-        let doors: [(Door, &[&str]); 8] = [
+        let doors: [(Door, &[&str]); 9] = [
             (receive, &["\0\n\n{}", "\0content-type: text/plain\n\nx"]),
             (derive, &["\0{\"event\":\"invitee.created\"}", "\0["]),
             (mapping_file, &["[[rule]]\nwhen = 1", "[settings]\n"]),
+            (expression, &["event.x > 1\n---\n{\"x\":2}", "\"\u{7f}"]),
             (connector_file, &["title = \"x\"\n---\n[[rule]]", "---"]),
             (configuration, &["[server]\nlisten = \"127.0.0.1:0\"", "[["]),
             (answer, &["\0\0\u{64}retry-after: 5\n\n{}", "\0\0\0"]),
@@ -195,5 +216,15 @@ mod tests {
             }
         }
         assert!(!SOURCES.is_empty(), "no source has a case that it accepts");
+    }
+
+    /// Otherwise a mistake in the rules around it would keep every expression from being read.
+    #[test]
+    fn the_rules_around_an_expression_are_right() {
+        let rules = rules_around("event.x > 1", "{\"x\":2}");
+        let parsed = Ruleset::parse(Path::new("mapping.toml"), &rules);
+        let (rules, _warnings) = parsed.expect("an expression that is right");
+        let results = rules.run_tests_with(&|_| Err(String::new()));
+        assert_eq!(results[0].matched, ["one"]);
     }
 }
