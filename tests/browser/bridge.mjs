@@ -168,10 +168,14 @@ export async function fill(bridge) {
   for (const [agent, call, body] of reports) await bridge.report(agent, call, body);
   await bridge.report("bert", "call-1", { custom_call_outcome: MARKUP, custom_call_metadata: { why: MARKUP } });
   const later = (hours) => new Date(now - 2 * DAY + hours * 3_600_000).toISOString();
+  const holds = (kind) =>
+    bridge.until(`${kind} is delivered`, async () => {
+      const found = await bridge.ask("/calls?call=told");
+      return found.items.some((call) => call.outcome?.kind === kind);
+    });
+  // One after the other: what is overtaken before it was delivered is in no log.
   await bridge.hear("msg_1", { outcome: "shown", call_id: "told", occurred_at: later(3) });
+  await holds("shown");
   await bridge.hear("msg_2", { outcome: "closed", call_id: "told", occurred_at: later(30), value: "1200.00", currency: "EUR" });
-  await bridge.until("the webhooks are delivered", async () => {
-    const found = await bridge.ask("/calls?call=told");
-    return found.items.some((call) => call.outcome?.kind === "closed");
-  });
+  await holds("closed");
 }
