@@ -77,4 +77,4 @@ echo "run.sh: installing playwright-core and axe-core" >&2
 timeout 300 npm ci --prefer-offline --no-audit --no-fund --no-progress --loglevel=error >&2 || fail "npm ci did not succeed"
 
 echo "run.sh: $("$chromium" --version 2>/dev/null || echo "$chromium")" >&2
-timeout --kill-after=30 400 node pages.mjs "$bridge" "$chromium" ${PICTURES:+"$PICTURES"}
+timeout --kill-after=30 900 node pages.mjs "$bridge" "$chromium" ${PICTURES:+"$PICTURES"}
