@@ -35,6 +35,12 @@ use crate::store::{CallRecord, Store};
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
+/// How often a disk that cannot be written is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long requests may take to get their answer after storage has failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// Why a bridge could not start, or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -116,7 +122,8 @@ impl Bridge {
         } = blueprint;
         let clock = Clock::system();
         let exposition = metrics::exposition();
-        let (queue, report) = open_queue(&config, &clock)?;
+        let (queue, report) = open_queue(&config, &clock).await?;
+        metrics::opened(&report);
         let dir = &config.storage.dir;
         let token = config
             .admin
@@ -126,7 +133,7 @@ impl Bridge {
                 source,
             })?;
         let store = match config.store.enabled {
-            true => Some(Store::open(&config.store_path(), clock.clone()).await?),
+            true => Some(Store::open_or_wait(&config.store_path(), clock.clone()).await?),
             false => None,
         };
 
@@ -237,6 +244,14 @@ impl Bridge {
         }
     }
 
+    /// Ends after storage has failed: those who wait for an answer are told to come back, nothing else is done.
+    pub async fn abandon(self) {
+        let stopping = self.listeners.into_iter().map(Listener::stop);
+        let answers = futures_util::future::join_all(stopping);
+        // Whoever is not answered by then comes back by itself.
+        let _answered = tokio::time::timeout(LAST_ANSWERS, answers).await;
+    }
+
     /// Stops in order: no new requests, no new attempts, everything on disk.
     ///
     /// # Errors
@@ -254,6 +269,9 @@ impl Bridge {
         self.lookups.join().await;
         self.outflow.cancel();
         self.delivery.join(self.drain).await;
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
         self.queue.close().await?;
         Ok(())
     }
@@ -274,7 +292,8 @@ fn subscribers(config: &Config, sources: &BTreeMap<SourceName, Arc<Source>>) -> 
     sources.values().map(subscriber).collect()
 }
 
-fn open_queue(config: &Config, clock: &Clock) -> Result<(Arc<dyn Queue>, OpenReport), AppError> {
+/// How the queue of a configuration is opened.
+pub fn queue_options(config: &Config, clock: &Clock) -> LocalOptions {
     let storage = &config.storage;
     let mut options = LocalOptions::new(&storage.dir);
     options.segment_bytes = storage.segment.bytes();
@@ -284,11 +303,30 @@ fn open_queue(config: &Config, clock: &Clock) -> Result<(Arc<dyn Queue>, OpenRep
     options.cache_mb = storage.index_cache.bytes().div_ceil(1 << 20);
     options.clock = clock.clone();
     options.on_commit = metrics::commit;
-    let (queue, report) = LocalQueue::open(options).map_err(|source| AppError::Queue {
-        dir: storage.dir.display().to_string(),
-        source,
-    })?;
-    Ok((Arc::new(queue), report))
+    options
+}
+
+/// Opens the queue. On a full or read-only disk it waits: ending would only have it started again and again.
+async fn open_queue(
+    config: &Config,
+    clock: &Clock,
+) -> Result<(Arc<dyn Queue>, OpenReport), AppError> {
+    let options = queue_options(config, clock);
+    loop {
+        match LocalQueue::open(options.clone()) {
+            Ok((queue, report)) => return Ok((Arc::new(queue), report)),
+            Err(error) if error.may_pass() => {
+                tracing::error!(target: "bridge.waiting", %error, "not started: waiting until the disk can be written");
+                tokio::time::sleep(OPEN_AGAIN).await;
+            }
+            Err(source) => {
+                return Err(AppError::Queue {
+                    dir: config.storage.dir.display().to_string(),
+                    source,
+                });
+            }
+        }
+    }
 }
 
 /// The inlet's listener first, the office's last; one for both when they share an address.

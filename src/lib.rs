@@ -48,6 +48,7 @@
 //! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
 //! | `story` | an event's story in words | `mapping`'s trace |
 //! | [`http`] | webhooks in, admin API, console | `setup`, `processing`, `queue`, `delivery`, `store`, `story` |
+//! | [`backup`], [`doctor`] | the data directory as files: copied, restored, examined, repaired | `queue`'s engine, `store` |
 //! | [`app`] | the composition root | everything but `cli` |
 //! | [`cli`] | the command line | `app` |
 //!
@@ -63,12 +64,14 @@
 //! order between different targets.
 
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connector;
 pub mod delivery;
 pub mod diagnostic;
+pub mod doctor;
 pub mod egress;
 pub mod fault;
 #[cfg(any(test, fuzzing))]

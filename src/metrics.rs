@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::model::{DestinationName, Disposition, SourceName, VerdictKind};
 use crate::queue::QueueStats;
+use crate::queue::local::OpenReport;
 
 /// Requests at `/webhooks/{source}` by what became of them.
 pub const EVENTS_RECEIVED: &str = "outcome_bridge_events_received_total";
@@ -45,6 +46,16 @@ pub const DELIVERIES: &str = "outcome_bridge_deliveries";
 pub const OLDEST_DUE: &str = "outcome_bridge_delivery_oldest_due_seconds";
 /// Bytes of the queue on disk.
 pub const STORE_BYTES: &str = "outcome_bridge_store_bytes";
+/// Bytes free on the disk of the data directory.
+pub const DISK_FREE: &str = "outcome_bridge_disk_free_bytes";
+/// 1 while events can be stored, 0 while the disk is full or storage has failed.
+pub const STORAGE_READY: &str = "outcome_bridge_storage_ready";
+/// 1 while the built-in outcome store can be written.
+pub const OUTCOME_STORE_READY: &str = "outcome_bridge_outcome_store_ready";
+/// Bytes of the journal that were found damaged when the queue was opened.
+pub const DAMAGED_BYTES: &str = "outcome_bridge_journal_damaged_bytes";
+/// 1 when the index did not work when the queue was opened and was built anew.
+pub const INDEX_REBUILT: &str = "outcome_bridge_index_rebuilt";
 /// Attempts by destination and verdict.
 pub const ATTEMPTS: &str = "outcome_bridge_delivery_attempts_total";
 /// From sending a request to the end of its answer.
@@ -129,6 +140,22 @@ pub fn describe() {
         "How long the oldest due delivery has been due"
     );
     describe_gauge!(STORE_BYTES, Unit::Bytes, "Bytes of the queue on disk");
+    describe_gauge!(
+        DISK_FREE,
+        Unit::Bytes,
+        "Bytes free on the data directory's disk"
+    );
+    describe_gauge!(STORAGE_READY, "1 while events can be stored");
+    describe_gauge!(
+        OUTCOME_STORE_READY,
+        "1 while the outcome store can be written"
+    );
+    describe_gauge!(
+        DAMAGED_BYTES,
+        Unit::Bytes,
+        "Bytes of the journal found damaged at start"
+    );
+    describe_gauge!(INDEX_REBUILT, "1 when the index was built anew at start");
     describe_counter!(ATTEMPTS, "Attempts, by destination and verdict");
     describe_histogram!(
         ATTEMPT_DURATION,
@@ -426,6 +453,11 @@ pub fn queue(stats: &QueueStats, now: jiff::Timestamp) {
     gauge!(QUEUE_EVENTS).set(stats.events as f64);
     gauge!(QUEUE_UNPROCESSED).set(stats.unprocessed as f64);
     gauge!(STORE_BYTES).set(stats.disk_bytes as f64);
+    if let Some(free) = stats.free_bytes {
+        gauge!(DISK_FREE).set(free as f64);
+    }
+    let ready = stats.failure.is_none() && stats.refusing.is_none();
+    gauge!(STORAGE_READY).set(if ready { 1.0 } else { 0.0 });
     for (destination, depth) in &stats.destinations {
         let deliveries = |state: &'static str| gauge!(DELIVERIES, "destination" => destination.clone(), "state" => state);
         deliveries("open").set(depth.open as f64);
@@ -435,6 +467,17 @@ pub fn queue(stats: &QueueStats, now: jiff::Timestamp) {
             .map_or(0.0, |due| now.duration_since(due).as_secs_f64());
         gauge!(OLDEST_DUE, "destination" => destination.clone()).set(waited.max(0.0));
     }
+}
+
+/// Whether the built-in outcome store can be written.
+pub fn outcome_store(ready: bool) {
+    gauge!(OUTCOME_STORE_READY).set(if ready { 1.0 } else { 0.0 });
+}
+
+/// What opening the queue found. Stays until the next start.
+pub fn opened(report: &OpenReport) {
+    gauge!(DAMAGED_BYTES).set(report.damaged_bytes as f64);
+    gauge!(INDEX_REBUILT).set(if report.rebuilt { 1.0 } else { 0.0 });
 }
 
 /// One write of the journal: how many requests shared it and how long its sync took.

@@ -24,6 +24,7 @@ mod rows;
 mod send;
 mod serve;
 mod terminal;
+mod upkeep;
 
 use std::path::PathBuf;
 
@@ -88,6 +89,12 @@ enum Command {
     /// Calls in the built-in store, and keys for its APIs.
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Back up a bridge, running or stopped.
+    Backup(upkeep::MakeBackup),
+    /// Restore a backup into an empty data directory.
+    Restore(upkeep::Restore),
+    /// Look whether the data of a bridge is sound, and repair it.
+    Doctor(upkeep::Doctor),
     /// Measure this machine and what the bridge makes of it.
     Bench(bench::Bench),
     /// Print a completion script for your shell.
@@ -141,6 +148,9 @@ async fn dispatch(command: Command, output: &Output) -> Exit {
         Command::DeadLetters(letters) => letters.run(output).await,
         Command::Outcomes(outcomes) => outcomes.run(output).await,
         Command::Calls(calls) => calls.run(output).await,
+        Command::Backup(backup) => backup.run(output).await,
+        Command::Restore(restore) => restore.run(output),
+        Command::Doctor(doctor) => doctor.run(output).await,
         Command::Bench(bench) => bench.run(output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

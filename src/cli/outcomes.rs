@@ -43,6 +43,11 @@ pub(super) enum Outcomes {
     Set(Correct),
     /// Release what was set by hand: what is reported holds again.
     Release(ReleaseCorrection),
+    /// Write what was delivered to the built-in store into it again, after its file was lost. What is there stays.
+    ///
+    /// As far back as events are kept (`storage.retention`). What clients of the store's own APIs wrote is in
+    /// backups only.
+    Rebuild(super::upkeep::Rebuild),
 }
 
 /// Which outcomes.
@@ -93,6 +98,7 @@ impl Outcomes {
                 return import.with(&Wares::OUTCOMES, beside, output).await;
             }
             Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
+            Self::Rebuild(rebuild) => return rebuild.run(output).await,
             Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
         };
         let mut query = filter.query();

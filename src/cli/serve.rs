@@ -34,9 +34,11 @@ impl Serve {
         let drain = blueprint.config.server.shutdown_timeout;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;
-        let mut bridge = Bridge::start(blueprint, warnings)
-            .await
-            .map_err(Failure::of)?;
+        let mut bridge = tokio::select! {
+            started = Bridge::start(blueprint, warnings) => started.map_err(Failure::of)?,
+            _ = terminate.recv() => return Err(Failure::Failed("stopped before it had started".into())),
+            _ = interrupt.recv() => return Err(Failure::Failed("stopped before it had started".into())),
+        };
         tracing::info!(
             target: "bridge.started",
             inlet = %bridge.inlet,
@@ -53,6 +55,7 @@ impl Serve {
         };
         if let Some(error) = failure {
             tracing::error!(target: "bridge.failed", %error, "stopping: storage failed; a restart goes on where it was");
+            bridge.abandon().await;
             return Err(Failure::of(error));
         }
         tracing::info!(target: "bridge.stopping", "draining; a second signal stops at once");

@@ -10,8 +10,8 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "live" }))
 }
 
-/// Storage works. A held or failing destination does not make the bridge unready: it goes on
-/// accepting for all the others, and says so here.
+/// Events can be stored. A held or failing destination does not make the bridge unready, nor does the outcome
+/// store: it goes on accepting for all the others, and says so here.
 pub(super) async fn ready(office: web::Data<Office>) -> HttpResponse {
     let stats = office.queue.stats();
     let troubled: Vec<_> = office
@@ -21,13 +21,23 @@ pub(super) async fn ready(office: web::Data<Office>) -> HttpResponse {
         .filter(|state| state.held.is_some())
         .map(|state| state.name)
         .collect();
-    match stats.failure {
-        None => HttpResponse::Ok().json(json!({
+    let store = office.store.as_ref().map(|store| match store.failure() {
+        None => json!({ "ready": true }),
+        Some(reason) => json!({ "ready": false, "reason": reason }),
+    });
+    match (stats.failure, stats.refusing) {
+        (None, None) => HttpResponse::Ok().json(json!({
             "status": "ready",
             "unprocessed": stats.unprocessed,
             "held_destinations": troubled,
+            "outcome_store": store,
         })),
-        Some(reason) => HttpResponse::ServiceUnavailable().json(json!({
+        (None, Some(reason)) => HttpResponse::ServiceUnavailable().json(json!({
+            "status": "refusing events",
+            "reason": reason,
+            "free_bytes": stats.free_bytes,
+        })),
+        (Some(reason), _) => HttpResponse::ServiceUnavailable().json(json!({
             "status": "storage failed",
             "reason": reason,
         })),
@@ -37,6 +47,9 @@ pub(super) async fn ready(office: web::Data<Office>) -> HttpResponse {
 /// Prometheus text.
 pub(super) async fn metrics(office: web::Data<Office>) -> HttpResponse {
     crate::metrics::queue(&office.queue.stats(), office.clock.now());
+    if let Some(store) = &office.store {
+        crate::metrics::outcome_store(store.failure().is_none());
+    }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(office.metrics.render())

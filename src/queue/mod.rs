@@ -368,6 +368,10 @@ pub struct QueueStats {
     pub destinations: BTreeMap<String, DestinationDepth>,
     /// Bytes on disk: journal and index.
     pub disk_bytes: u64,
+    /// Bytes free on the disk, once it was looked at.
+    pub free_bytes: Option<u64>,
+    /// Why new events are refused for now although storage works: the disk is full, or nearly.
+    pub refusing: Option<String>,
     /// Syncs of the journal since start.
     pub syncs: u64,
     /// Commits since start.

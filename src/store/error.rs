@@ -31,6 +31,11 @@ pub enum StoreError {
     /// A period that cannot be asked about.
     #[error(transparent)]
     Period(#[from] super::PeriodError),
+    /// The file cannot be used. Opening it is tried again now and then.
+    #[error(
+        "the outcome store cannot be opened ({0}): `outcome-bridge doctor` tells what is wrong with its file"
+    )]
+    Unavailable(Arc<str>),
     /// The store has stopped.
     #[error("the outcome store has stopped")]
     Closed,

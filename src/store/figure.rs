@@ -141,10 +141,6 @@ impl Book {
         self.next_call = Some(next + 1);
         Ok(next)
     }
-
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
 }
 
 /// A phone as a number. Two phones that share one would only share their attribution.

@@ -36,6 +36,8 @@ mod calls;
 mod change;
 mod error;
 mod figure;
+mod health;
+mod keep;
 mod migration;
 mod query;
 mod record;
@@ -48,15 +50,16 @@ mod tests;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use writer::{Pending, Write, Written};
+use health::Health;
+use writer::{Pending, Write, Writer, Written};
 
 pub use analytics::{
     Attribution, Behind, Breakdown, Calendar, Condition, Conversion, Delay, Funnel, Group, Part,
@@ -67,6 +70,7 @@ pub use call_input::CallMistake;
 pub use calls::{CallRecord, CallsRecorded};
 pub use change::{CallKey, Change, Changed, Preference, Refusal, Sought, kind_of_label};
 pub use error::StoreError;
+pub use keep::{StoreState, copy, examine, reindex, set_aside};
 pub use query::{
     CallFilter, CallRow, CursorError, LogRow, OutcomeFilter, OutcomeRow, RowCursor, StoreCounts,
 };
@@ -87,8 +91,38 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     writes: mpsc::Sender<Pending>,
     readers: SqlitePool,
+    health: Health,
     closing: CancellationToken,
     closed: CancellationToken,
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+/// Connects the writer, creating or upgrading the file as needed.
+async fn connect(
+    options: &SqliteConnectOptions,
+    clock: &Clock,
+) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options
+        .clone()
+        .create_if_missing(true)
+        // A large import touches each index all over: room for what it comes back to, and what a statement that fails
+        // would undo stays in memory.
+        .pragma("cache_size", WRITER_CACHE)
+        .pragma("temp_store", "memory")
+        .pragma("wal_autocheckpoint", CHECKPOINT)
+        .connect()
+        .await?;
+    migration::migrate(&mut connection, clock).await?;
+    Ok(connection)
 }
 
 impl Store {
@@ -98,45 +132,66 @@ impl Store {
     /// [`StoreError::Database`] when the file cannot be opened or is no database,
     /// [`StoreError::Newer`] when a newer version of the program has written it.
     pub async fn open(path: &Path, clock: Clock) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        Self::open_with(options, clock).await
+        Self::open_with(options(path), clock).await
     }
 
     async fn open_with(options: SqliteConnectOptions, clock: Clock) -> Result<Self, StoreError> {
-        let mut connection = options
-            .clone()
-            .create_if_missing(true)
-            // A large import touches each index all over: room for what it comes back to, and what a statement that fails
-            // would undo stays in memory.
-            .pragma("cache_size", WRITER_CACHE)
-            .pragma("temp_store", "memory")
-            .pragma("wal_autocheckpoint", CHECKPOINT)
-            .connect()
-            .await?;
-        migration::migrate(&mut connection, &clock).await?;
+        let connection = connect(&options, &clock).await?;
+        Ok(Self::over(options, Ok(connection), clock))
+    }
+
+    /// Opens the store like [`Store::open`]; when its file cannot be used, answers a store that refuses
+    /// everything with [`StoreError::Unavailable`] and tries the file again every second. The queue does
+    /// not need the store: what is to be written there waits as for any destination that is down.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] when a newer version of the program has written it.
+    pub async fn open_or_wait(path: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let options = options(path);
+        match connect(&options, &clock).await {
+            Err(error @ StoreError::Newer { .. }) => Err(error),
+            connected => {
+                let connected = connected.map_err(|error| error.to_string());
+                Ok(Self::over(options, connected, clock))
+            }
+        }
+    }
+
+    fn over(
+        options: SqliteConnectOptions,
+        connected: Result<SqliteConnection, String>,
+        clock: Clock,
+    ) -> Self {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_lazy_with(options.read_only(true));
+            .connect_lazy_with(options.clone().read_only(true));
         let (writes, pending) = mpsc::channel(WAITING);
         let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
         let done = closed.clone().drop_guard();
-        let until = closing.clone();
+        let health = Health::default();
+        let connection = connected.inspect_err(|reason| health.fail(reason)).ok();
+        let writer = Writer {
+            options,
+            clock,
+            closing: closing.clone(),
+            health: health.clone(),
+        };
         tokio::spawn(async move {
             let _done = done;
-            writer::run(connection, pending, clock, until).await;
+            writer.run(connection, pending).await;
         });
-        Ok(Self {
+        Self {
             writes,
             readers,
+            health,
             closing,
             closed,
-        })
+        }
+    }
+
+    /// Why nothing can be written, if so: the file cannot be opened, or the last write failed.
+    pub fn failure(&self) -> Option<String> {
+        self.health.failure().map(|reason| reason.to_string())
     }
 
     /// Records what a delivery brings. Answers once it is committed.

@@ -8,18 +8,26 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{self, CallRecord, CallsRecorded};
 use super::change::{self, Change, Changed};
+use super::connect;
 use super::error::StoreError;
 use super::figure::Book;
+use super::health::Health;
 use super::record::{self, Record, Recorded};
 use super::standing::Session;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
+
+/// How often a file that does not open is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Writes that share one transaction.
 const BATCH: usize = 512;
@@ -47,40 +55,140 @@ pub(super) struct Pending {
     pub(super) answer: oneshot::Sender<Result<Written, StoreError>>,
 }
 
-/// Runs until every handle is gone or `closing` is cancelled, writes what was handed in by then, and
-/// closes the connection.
-pub(super) async fn run(
-    mut connection: SqliteConnection,
-    mut pending: mpsc::Receiver<Pending>,
-    clock: Clock,
-    closing: CancellationToken,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut book = Book::default();
-    loop {
-        let count = tokio::select! {
-            biased;
-            () = closing.cancelled(), if !pending.is_closed() => {
-                pending.close();
-                continue;
-            }
-            count = pending.recv_many(&mut batch, BATCH) => count,
-        };
-        if count == 0 {
-            break;
+/// What the writer works with.
+pub(super) struct Writer {
+    pub(super) options: SqliteConnectOptions,
+    pub(super) clock: Clock,
+    pub(super) closing: CancellationToken,
+    pub(super) health: Health,
+}
+
+/// The connection, and what is remembered of what was written through it.
+struct Desk {
+    connection: SqliteConnection,
+    book: Book,
+}
+
+impl Desk {
+    fn new(connection: SqliteConnection) -> Self {
+        Self {
+            connection,
+            book: Book::default(),
         }
-        let now = clock.now().as_millisecond();
-        match write_all(&mut connection, &mut book, &batch, now).await {
-            Ok(answers) => answer_all(&mut batch, answers),
-            // One record that cannot be written must not take its neighbours along.
-            Err(_) => {
-                book.forget();
-                write_one_by_one(&mut connection, &mut book, &mut batch, now).await;
+    }
+}
+
+impl Writer {
+    /// Runs until every handle is gone or `closing` is cancelled, writes what was handed in by then, and
+    /// closes the connection. Without a connection it waits until the file can be opened.
+    pub(super) async fn run(
+        self,
+        connection: Option<SqliteConnection>,
+        mut pending: mpsc::Receiver<Pending>,
+    ) {
+        let mut desk = connection.map(Desk::new);
+        loop {
+            let Some(open) = &mut desk else {
+                match self.wait(&mut pending).await {
+                    None => return,
+                    connected => desk = connected,
+                }
+                continue;
+            };
+            let mut batch = Vec::with_capacity(BATCH);
+            let count = tokio::select! {
+                biased;
+                () = self.closing.cancelled(), if !pending.is_closed() => {
+                    pending.close();
+                    continue;
+                }
+                count = pending.recv_many(&mut batch, BATCH) => count,
+            };
+            if count == 0 {
+                break;
+            }
+            let now = self.clock.now().as_millisecond();
+            match write_all(open, &batch, now).await {
+                Ok(answers) => {
+                    self.health.recover();
+                    answer_all(&mut batch, answers);
+                }
+                // One record that cannot be written must not take its neighbours along.
+                Err(_) => {
+                    // First: it may hold the file's lock.
+                    drop(desk.take());
+                    desk = self.write_one_by_one(batch, now).await;
+                }
+            }
+        }
+        if let Some(Desk { connection, .. }) = desk
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the outcome store was not closed cleanly");
+        }
+    }
+
+    /// Begins with a new connection, and again after each failure: what is remembered of the file may be wrong now, and
+    /// the file itself may be another one.
+    async fn write_one_by_one(&self, batch: Vec<Pending>, now: i64) -> Option<Desk> {
+        let mut desk = None;
+        for pending in batch {
+            if desk.is_none() {
+                desk = self.reconnect().await;
+            }
+            let Some(open) = &mut desk else {
+                let reason = self.health.failure().unwrap_or_default();
+                let _gone = pending.answer.send(Err(StoreError::Unavailable(reason)));
+                continue;
+            };
+            let answer = match write_all(open, std::slice::from_ref(&pending), now).await {
+                Ok(mut answers) => {
+                    self.health.recover();
+                    answers.pop().ok_or(StoreError::Closed)
+                }
+                Err(error) => {
+                    desk = None;
+                    self.health.fail(&error.to_string());
+                    Err(error)
+                }
+            };
+            let _gone = pending.answer.send(answer);
+        }
+        desk
+    }
+
+    async fn reconnect(&self) -> Option<Desk> {
+        match connect(&self.options, &self.clock).await {
+            Ok(connection) => Some(Desk::new(connection)),
+            Err(error) => {
+                self.health.fail(&error.to_string());
+                None
             }
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "the outcome store was not closed cleanly");
+
+    /// Refuses what is handed in until the file opens. `None` when the store is closed before.
+    async fn wait(&self, pending: &mut mpsc::Receiver<Pending>) -> Option<Desk> {
+        loop {
+            // At once for the first time: one write that failed does not refuse the next.
+            if let Some(desk) = self.reconnect().await {
+                return Some(desk);
+            }
+            tokio::select! {
+                () = self.closing.cancelled() => return None,
+                () = self.refuse(pending) => return None,
+                () = tokio::time::sleep(OPEN_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Refuses everything until nobody can hand anything in any more.
+    async fn refuse(&self, pending: &mut mpsc::Receiver<Pending>) {
+        while let Some(refused) = pending.recv().await {
+            let reason = self.health.failure().unwrap_or_default();
+            // Nobody listens any more when an attempt was given up.
+            let _gone = refused.answer.send(Err(StoreError::Unavailable(reason)));
+        }
     }
 }
 
@@ -91,32 +199,12 @@ fn answer_all(batch: &mut Vec<Pending>, answers: Vec<Written>) {
     }
 }
 
-async fn write_one_by_one(
-    connection: &mut SqliteConnection,
-    book: &mut Book,
-    batch: &mut Vec<Pending>,
-    now: i64,
-) {
-    for pending in batch.drain(..) {
-        let alone = std::slice::from_ref(&pending);
-        let answer = match write_all(connection, book, alone, now).await {
-            Ok(mut answers) => answers.pop().ok_or(StoreError::Closed),
-            Err(error) => {
-                book.forget();
-                tracing::error!(%error, "cannot write to the outcome store");
-                Err(error)
-            }
-        };
-        let _ = pending.answer.send(answer);
-    }
-}
-
 async fn write_all(
-    connection: &mut SqliteConnection,
-    book: &mut Book,
+    desk: &mut Desk,
     batch: &[Pending],
     now: i64,
 ) -> Result<Vec<Written>, StoreError> {
+    let Desk { connection, book } = desk;
     sqlx::query("BEGIN").execute(&mut *connection).await?;
     let mut written = write_each(connection, book, batch, now).await;
     fault::pass(Point::StoreWritten);
@@ -127,8 +215,7 @@ async fn write_all(
     }
     fault::pass(Point::StoreCommitted);
     if written.is_err() {
-        // It fails when SQLite has rolled back already: then there is nothing to roll back. Should a transaction be left
-        // open nevertheless, the next `BEGIN` fails, and nothing is answered that is not there.
+        // So that the file is free before the connection is dropped. It fails when SQLite has rolled back already.
         let _rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     }
     written

@@ -19,6 +19,7 @@ mod child;
 #[cfg(debug_assertions)]
 mod planned;
 mod power;
+mod shim;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -327,7 +328,7 @@ async fn nothing_acknowledged_is_lost_by_kill() {
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_no_unsynced_write_survives() {
     let place = tempfile::tempdir().unwrap();
-    let shim = power::build_shim(place.path());
+    let shim = shim::build(place.path());
     let harness = Harness::new(2);
     harness
         .run("power loss, all", 4, Some((&shim, Loss::All)))
@@ -337,7 +338,7 @@ async fn nothing_acknowledged_is_lost_when_no_unsynced_write_survives() {
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_unsynced_blocks_survive_at_random() {
     let place = tempfile::tempdir().unwrap();
-    let shim = power::build_shim(place.path());
+    let shim = shim::build(place.path());
     let harness = Harness::new(3);
     harness
         .run("power loss, random blocks", 5, Some((&shim, Loss::Random)))
@@ -347,7 +348,7 @@ async fn nothing_acknowledged_is_lost_when_unsynced_blocks_survive_at_random() {
 #[tokio::test]
 async fn a_failed_sync_stops_everything_and_loses_nothing() {
     let place = tempfile::tempdir().unwrap();
-    let shim = power::build_shim(place.path());
+    let shim = shim::build(place.path());
     let mut harness = Harness::new(4);
     let dir = harness.dir();
     let env: [(&str, &Path); 3] = [

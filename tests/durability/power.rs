@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -16,20 +15,6 @@ pub(crate) enum Loss {
     All,
     /// Each block of 4 KB did or did not, by the toss of a coin.
     Random,
-}
-
-/// Compiles the shim into `dir`.
-pub(crate) fn build_shim(dir: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/durability/shim.c");
-    let library = dir.join("shim.so");
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
-        .args([&library, &source])
-        .args(["-ldl", "-lpthread"])
-        .status()
-        .expect("a C compiler named `cc` is needed to simulate power loss");
-    assert!(status.success(), "the shim does not compile");
-    library
 }
 
 struct Entry<'a> {

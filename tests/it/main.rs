@@ -8,6 +8,8 @@
     reason = "clippy knows tests by their attribute, not what they call"
 )]
 
+#[path = "../durability/shim.rs"]
+mod shim;
 mod support;
 
 mod cli;
@@ -16,6 +18,7 @@ mod corrections;
 mod dead_letters;
 mod deduplication;
 mod delivering;
+mod disk;
 mod documentation;
 mod lookups;
 mod mapping;
@@ -27,3 +30,4 @@ mod replaying;
 mod retrying;
 mod routing;
 mod store;
+mod upkeep;

@@ -47,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         post("/outcomes", corrections::correct),
         post("/outcomes/import", import::add),
         post("/outcomes/release", corrections::release),
+        post("/outcomes/rebuild", outcomes::rebuild),
         get("/outcomes/{call}/log", outcomes::log),
         get("/calls", calls::list),
         post("/calls", calls::add),

@@ -5,7 +5,8 @@
 //! writing or syncing stops it for ever: after a failed sync nobody knows what is on the disk, and a
 //! second try may say "done" about pages that the kernel has already dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -38,6 +39,10 @@ use super::{accept, carry, process, records, settle, wakes};
 const MAX_REQUESTS: usize = 1024;
 /// Bytes after which a commit takes no further request.
 const MAX_BYTES: usize = 4 << 20;
+
+/// Waits between looks whether a full disk has room again.
+const ROOM_AGAIN: Duration = Duration::from_millis(100);
+const FULL: &str = "the disk is full";
 
 type To<T> = oneshot::Sender<Result<T>>;
 
@@ -98,6 +103,8 @@ pub(super) struct Committer {
     pub leases: Arc<Leases>,
     pub recent: Recent,
     pub chores: Sender<Chore>,
+    /// Requests that were taken from the channel while the disk was full: they come first.
+    pub held: VecDeque<Envelope>,
     pub clock: Clock,
     pub on_commit: fn(usize, Duration),
 }
@@ -118,12 +125,12 @@ impl Committer {
     }
 
     fn serve(&mut self, requests: &mut mpsc::Receiver<Envelope>) {
-        while let Some(first) = requests.blocking_recv() {
+        while let Some(first) = self.next(requests) {
             let closing = self.commit(first, requests);
             if !closing.is_empty() {
                 requests.close();
                 let mut all = closing;
-                while let Some(next) = requests.blocking_recv() {
+                while let Some(next) = self.next(requests) {
                     all.extend(self.commit(next, requests));
                 }
                 for to in all {
@@ -134,24 +141,35 @@ impl Committer {
         }
     }
 
+    fn next(&mut self, requests: &mut mpsc::Receiver<Envelope>) -> Option<Envelope> {
+        self.held.pop_front().or_else(|| requests.blocking_recv())
+    }
+
     /// One round. Answers those who wait for the end.
     fn commit(&mut self, first: Envelope, requests: &mut mpsc::Receiver<Envelope>) -> Vec<To<()>> {
         let mut round = Round::default();
         let result = match self.shared.failure() {
             Some(failure) => Err(failure),
-            None => self.begin(),
+            None => {
+                self.held.push_front(first);
+                self.begin(requests)
+            }
         };
-        if result.is_ok() {
-            self.take(first, &mut round);
-            while round.answers.len() < MAX_REQUESTS && self.stage.len() < MAX_BYTES {
-                let Ok(next) = requests.try_recv() else { break };
+        if let Ok(has_room) = result {
+            while has_room && round.answers.len() < MAX_REQUESTS && self.stage.len() < MAX_BYTES {
+                let next = self.held.pop_front();
+                let Some(next) = next.or_else(|| requests.try_recv().ok()) else {
+                    break;
+                };
                 self.take(next, &mut round);
             }
         } else {
-            // It is answered below, with the failure.
-            self.refuse(first, &mut round);
+            // They are answered below, with the failure.
+            for held in std::mem::take(&mut self.held) {
+                self.refuse(held, &mut round);
+            }
         }
-        let result = result.and_then(|()| self.write(&mut round));
+        let result = result.and_then(|_has_room| self.write(&mut round));
         if let Err(error) = &result {
             self.shared.fail(&text(error));
         }
@@ -166,10 +184,48 @@ impl Committer {
         round.closing
     }
 
-    fn begin(&mut self) -> Result<()> {
-        let place = self.writer.place().map_err(|error| storage(&error))?;
-        self.stage.begin(place);
-        Ok(())
+    /// Begins a commit once there is room for it. `false` when nothing is left to be committed by then.
+    fn begin(&mut self, requests: &mut mpsc::Receiver<Envelope>) -> Result<bool> {
+        loop {
+            match self.writer.place() {
+                Ok(place) => {
+                    self.stage.begin(place);
+                    return Ok(true);
+                }
+                Err(error) if is_disk_full(&error) && !self.is_closing() => {
+                    self.shared.set_disk_full(true);
+                    self.hold(requests);
+                    if self.held.is_empty() {
+                        return Ok(false);
+                    }
+                    std::thread::sleep(ROOM_AGAIN);
+                }
+                Err(error) => return Err(storage(&error)),
+            }
+        }
+    }
+
+    /// While there is no room for a record: new events are told to come back, everything else waits.
+    fn hold(&mut self, requests: &mut mpsc::Receiver<Envelope>) {
+        while let Ok(envelope) = requests.try_recv() {
+            self.held.push_back(envelope);
+        }
+        let held = std::mem::take(&mut self.held);
+        for envelope in held {
+            match envelope.request {
+                Request::Accept(_, _, to) => {
+                    // Nobody may be waiting any more.
+                    let _gone = to.send(Err(QueueError::Busy(FULL)));
+                }
+                _ => self.held.push_back(envelope),
+            }
+        }
+    }
+
+    /// Whether nobody waits for room any more.
+    fn is_closing(&self) -> bool {
+        let is_close = |held: &Envelope| matches!(held.request, Request::Close(_));
+        self.shared.is_closed() || self.held.iter().any(is_close)
     }
 
     /// Carries one request out on the stage.
@@ -307,9 +363,14 @@ impl Committer {
         let (record, changes) = self.stage.finish();
         let record = record.ok_or_else(|| QueueError::Storage("a commit is too large".into()))?;
         let begun = Instant::now();
-        self.writer
-            .append(record)
-            .map_err(|error| storage(&error))?;
+        while let Err(error) = self.writer.write(record) {
+            if !is_disk_full(&error) || self.shared.is_closed() {
+                return Err(storage(&error));
+            }
+            self.shared.set_disk_full(true);
+            std::thread::sleep(ROOM_AGAIN);
+        }
+        self.writer.sync(record).map_err(|error| storage(&error))?;
         (self.on_commit)(round.answers.len(), begun.elapsed());
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         self.index.apply(changes)?;
@@ -369,7 +430,13 @@ pub(super) fn head_of(index: &Index, destination: &str) -> Option<u64> {
     tree::due_of(&key).ok().map(|(_, due_ms, _)| due_ms)
 }
 
-fn storage(error: &std::io::Error) -> QueueError {
+/// Whether it may pass by itself, as soon as somebody makes room.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+fn storage(error: &io::Error) -> QueueError {
     QueueError::Storage(format!("journal: {error}").into())
 }
 

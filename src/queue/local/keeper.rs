@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::committer::is_disk_full;
 use super::index::{self, Index};
 use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
@@ -16,6 +17,10 @@ use super::shared::Shared;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Segments behind the newest one that stay in memory: what is read is mostly what has just been written.
 const WARM_SEGMENTS: u64 = 2;
+
+/// With less free than this the disk is full: the index is not written any more, since sled does not survive
+/// running out of space half-way. What is committed stands in the journal.
+pub(super) const LEAST_FREE_BYTES: u64 = 16 << 20;
 
 /// What the keeper is asked to do out of turn.
 #[derive(Debug)]
@@ -57,18 +62,24 @@ impl Keeper {
     }
 
     fn routine(&mut self) {
-        if self.shared.failure().is_none() {
+        self.look_at_disk();
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let mut full = self.shared.free_bytes.load(Ordering::Relaxed) < LEAST_FREE_BYTES;
+        if !full {
             // A failure was noted.
             let _failed = self.checkpoint(false);
             let newest = self.shared.applied().segment;
             self.let_go(newest);
             let next = newest + 1;
             if let Err(error) = self.preparer.prepare(next) {
-                // Not fatal yet: the committer tries again when it needs the segment.
+                // Not fatal: the committer tries again when it needs the segment.
                 tracing::warn!(%error, segment = next, "queue.segment_not_prepared");
+                full = is_disk_full(&error);
             }
         }
-        self.look_at_disk();
+        self.shared.set_disk_full(full);
     }
 
     /// Lets go of the segments that have become old since the last time.
@@ -120,9 +131,11 @@ impl Keeper {
                 .parent()
                 .map_or(0, |p| directory_bytes(&p.join("index")));
         self.shared.disk_bytes.store(used, Ordering::Relaxed);
-        if self.min_free_disk_bytes > 0
-            && let Ok(free) = free_bytes(dir)
-        {
+        let Ok(free) = free_bytes(dir) else {
+            return;
+        };
+        self.shared.free_bytes.store(free, Ordering::Relaxed);
+        if self.min_free_disk_bytes > 0 {
             let low = free < self.min_free_disk_bytes;
             if low != self.shared.disk_low.swap(low, Ordering::Relaxed) {
                 tracing::warn!(low, free_bytes = free, "queue.disk_space");
@@ -131,8 +144,11 @@ impl Keeper {
     }
 }
 
-/// Free space for ordinary users on the file system of `dir`.
-pub(super) fn free_bytes(dir: &Path) -> std::io::Result<u64> {
+/// Bytes free for ordinary users on the file system of `dir`.
+///
+/// # Errors
+/// When the file system does not tell.
+pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

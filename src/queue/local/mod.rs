@@ -52,6 +52,7 @@ mod carry;
 mod codec;
 mod committer;
 mod dump;
+mod examine;
 mod index;
 mod journal;
 mod keeper;
@@ -69,10 +70,12 @@ mod recent;
 mod reclaim;
 mod records;
 mod registry_key;
+mod repair;
 mod row;
 mod rows;
 mod settle;
 mod shared;
+mod snapshot;
 mod stage;
 mod state;
 mod tree;
@@ -83,10 +86,10 @@ mod watches;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -112,7 +115,12 @@ use recent::Recent;
 use shared::Shared;
 use stage::Stage;
 
+pub use examine::{Examination, IndexState, examine};
+pub use keeper::free_bytes;
+pub use open::RESTORING;
 pub use options::{LocalOptions, OpenError, OpenReport, SyncMode, VerifyIndex};
+pub use repair::{Repair, reopen, repair};
+pub use snapshot::{JournalCopy, copy_journal, journal_bytes};
 
 /// Reads bytes as every kind of row and as a journal record, for a fuzz target.
 #[cfg(any(test, fuzzing))]
@@ -184,6 +192,7 @@ impl LocalQueue {
         let writer = Writer::open(&journal, opened.tail, options.segment_bytes, options.sync)
             .map_err(OpenError::io("open", &journal))?;
         let shared = Arc::new(Shared::new(
+            options.dir.clone(),
             options.clock.clone(),
             state.clone(),
             opened.tail,
@@ -224,6 +233,7 @@ impl LocalQueue {
             leases,
             recent,
             chores: chores.clone(),
+            held: VecDeque::new(),
             clock: options.clock,
             on_commit: options.on_commit,
         };
@@ -313,8 +323,8 @@ impl LocalQueue {
         if let Some(refusal) = self.shared.refusal() {
             return Some(refusal);
         }
-        if self.shared.disk_low.load(Ordering::Relaxed) {
-            return Some(QueueError::Busy("the disk is nearly full"));
+        if let Some(why) = self.shared.disk_refusal() {
+            return Some(QueueError::Busy(why));
         }
         let (unprocessed, open) = self.shared.backlog();
         if unprocessed >= self.max_unprocessed {
@@ -358,10 +368,29 @@ impl LocalQueue {
     ) -> BoxFuture<'_, Result<T>> {
         let reader = Arc::clone(&self.reader);
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || work(&reader))
-                .await
-                .unwrap_or_else(|panic| Err(QueueError::Storage(panic.to_string().into())))
+            match tokio::task::spawn_blocking(move || work(&reader)).await {
+                Ok(result) => result,
+                // sled panics over damage. Whatever else it would answer is not to be trusted.
+                Err(panic) => Err(self.failed(QueueError::Storage(panic.to_string().into()))),
+            }
         })
+    }
+
+    /// Reads what the bridge cannot go on without: which events and deliveries are next. Rows that do not read
+    /// are set apart by the reader, so an error here means the index, and storage has failed.
+    async fn read_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read(work).await.map_err(|error| self.failed(error))
+    }
+
+    /// Storage has failed, if that is what the error says.
+    fn failed(&self, error: QueueError) -> QueueError {
+        if let QueueError::Storage(reason) = &error {
+            self.shared.fail(reason);
+        }
+        error
     }
 
     /// Brings index and checkpoint to stable storage.
@@ -421,7 +450,7 @@ impl Queue for LocalQueue {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>>> {
         Box::pin(async move {
             let waiting = self
-                .read(move |reader| reader.unprocessed(after, limit))
+                .read_work(move |reader| reader.unprocessed(after, limit))
                 .await?;
             for (id, error) in waiting.unreadable {
                 tracing::error!(event = %id, error, "queue.event_unreadable");
@@ -495,7 +524,7 @@ impl Queue for LocalQueue {
                 return Err(refusal);
             }
             let claimed = self
-                .read(move |reader| reader.claim(&destination, limit))
+                .read_work(move |reader| reader.claim(&destination, limit))
                 .await?;
             for (delivery, reason) in claimed.unreadable {
                 let attempt = None;

@@ -13,13 +13,14 @@ use super::accept;
 use super::index::{self, Change, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
 use super::journal::scan::{Found, scan};
-use super::journal::{Position, SEGMENT_HEADER, Segments};
+use super::journal::{self, Position, SEGMENT_HEADER, Segments};
+use super::keeper::{LEAST_FREE_BYTES, free_bytes};
 use super::lane_row::LaneRow;
 use super::line;
 use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};
 use super::records::RecordRow;
 use super::row::{DeliveryRow, EventRow, Row};
-use super::stage::{read_row, resolve};
+use super::stage::{ReadError, read_row, resolve};
 use super::state::State;
 use super::tree::{self, Tree};
 use super::{registry_key, watches};
@@ -50,7 +51,7 @@ pub(super) struct Opened {
 }
 
 /// Takes the directory for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let mut file = File::options()
         .read(true)
@@ -84,11 +85,25 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Refuses a disk that is full: sled does not survive running out of space half-way.
+fn leave_room(dir: &Path) -> Result<(), OpenError> {
+    match free_bytes(dir) {
+        Ok(free) if free < LEAST_FREE_BYTES => {
+            let full = std::io::ErrorKind::StorageFull;
+            Err(OpenError::io("write", dir)(full.into()))
+        }
+        // Some file systems do not tell.
+        _ => Ok(()),
+    }
+}
+
 /// Remembers whether the queue was closed in order, and in which run of the machine it was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     Open,
     Clean,
+    /// Storage failed, or held what does not read.
+    Failed,
 }
 
 fn boot_id() -> String {
@@ -102,6 +117,7 @@ pub(super) fn set_mark(dir: &Path, mark: Mark) -> Result<(), OpenError> {
     let word = match mark {
         Mark::Open => "open",
         Mark::Clean => "clean",
+        Mark::Failed => "failed",
     };
     let write = || {
         let mut file = File::create(&path)?;
@@ -112,37 +128,57 @@ pub(super) fn set_mark(dir: &Path, mark: Mark) -> Result<(), OpenError> {
     write().map_err(OpenError::io("write", &path))
 }
 
-/// Whether the last stop was orderly, and whether the machine has run on since.
-fn read_mark(dir: &Path) -> (bool, bool) {
-    let Ok(text) = std::fs::read_to_string(dir.join("run")) else {
-        return (false, false);
-    };
-    let (word, boot) = text.trim().split_once(' ').unwrap_or_default();
-    (word == "clean", !boot.is_empty() && boot == boot_id())
+/// How the last run ended.
+struct LastRun {
+    clean: bool,
+    /// The index may hold what does not read.
+    doubtful: bool,
 }
+
+fn last_run(dir: &Path) -> LastRun {
+    let text = std::fs::read_to_string(dir.join("run")).unwrap_or_default();
+    let (word, boot) = text.trim().split_once(' ').unwrap_or_default();
+    let same_boot = !boot.is_empty() && boot == boot_id();
+    LastRun {
+        clean: word == "clean",
+        doubtful: match word {
+            "clean" => false,
+            "open" => !same_boot,
+            _ => true,
+        },
+    }
+}
+
+/// Stands in a directory while a backup is being restored into it.
+pub const RESTORING: &str = "restoring";
 
 /// Opens everything; see the module.
 pub(super) fn open(options: &LocalOptions) -> Result<Opened, OpenError> {
     let dir = &options.dir;
     let journal = dir.join("journal");
+    if dir.join(RESTORING).exists() {
+        return Err(OpenError::Unfinished { dir: dir.clone() });
+    }
     std::fs::create_dir_all(&journal).map_err(OpenError::io("create", &journal))?;
     let lock = lock(dir)?;
+    leave_room(dir)?;
     let is_new = Segments::new(journal.clone())
         .list()
         .map_err(OpenError::io("read", &journal))?
         .is_empty();
-    let (clean, same_boot) = read_mark(dir);
+    let last = last_run(dir);
     let mut opening = Opening {
         options,
         segments: Arc::new(Segments::new(journal)),
         report: OpenReport {
-            clean: clean || is_new,
+            clean: last.clean || is_new,
             ..OpenReport::default()
         },
     };
-    let verify = options.verify_index == VerifyIndex::Always || (!clean && !same_boot && !is_new);
+    let verify = options.verify_index == VerifyIndex::Always || (last.doubtful && !is_new);
     let (index, found) = opening.bring_up(verify)?;
     opening.quarantine(&found)?;
+    opening.report.torn_bytes = keep_torn(dir, &opening.segments, found.tail)?;
     let state =
         read_state(&index, &opening.segments).map_err(|error| opening.index_error(&error))?;
     opening.report.events = state.events;
@@ -181,10 +217,7 @@ impl Opening<'_> {
     fn bring_up(&mut self, verify: bool) -> Result<(Index, Found), OpenError> {
         let reason = match self.use_index(verify) {
             Ok(done) => return Ok(done),
-            Err(IndexError::Io(source)) => {
-                return Err(OpenError::io("read", &self.options.dir)(source));
-            }
-            Err(error) => error.to_string(),
+            Err(error) => self.not_the_index(error)?,
         };
         if let Some(found) = newer_format(&reason) {
             return Err(OpenError::Format {
@@ -198,7 +231,7 @@ impl Opening<'_> {
         self.report
             .notes
             .push(format!("the index was rebuilt from the journal: {reason}"));
-        self.set_aside()?;
+        set_aside(&self.options.dir)?;
         let rebuilt = index::guarded(|| {
             let index = self.open_index()?;
             let first = self.segments.list()?.first().copied();
@@ -210,7 +243,26 @@ impl Opening<'_> {
             self.finish(&index, &found)?;
             Ok((index, found))
         });
-        rebuilt.map_err(|error| self.index_error(&error))
+        rebuilt.map_err(|error| match self.not_the_index(error) {
+            Ok(reason) => OpenError::Index {
+                dir: self.index_dir(),
+                reason,
+            },
+            Err(error) => error,
+        })
+    }
+
+    /// What is wrong with the index; an error when it is not the index's fault, so that making another would not
+    /// help. A full disk is none of its faults, however it is met.
+    fn not_the_index(&self, error: IndexError) -> Result<String, OpenError> {
+        let io = |source| OpenError::io("read or write", &self.options.dir)(source);
+        match error {
+            IndexError::Io(source) => Err(io(source)),
+            IndexError::Sled(sled::Error::Io(source)) if io(copy_of(&source)).may_pass() => {
+                Err(io(source))
+            }
+            error => Ok(error.to_string()),
+        }
     }
 
     fn open_index(&self) -> Result<Index, IndexError> {
@@ -288,18 +340,6 @@ impl Opening<'_> {
         Ok(found)
     }
 
-    /// Moves the index out of the way, for whoever wants to look at it.
-    fn set_aside(&self) -> Result<(), OpenError> {
-        let index = self.index_dir();
-        for n in 1u32.. {
-            let aside = self.options.dir.join(format!("index.broken-{n}"));
-            if !aside.exists() {
-                return std::fs::rename(&index, &aside).map_err(OpenError::io("rename", &index));
-            }
-        }
-        Ok(())
-    }
-
     /// Reports damage, and keeps a copy of each damaged segment.
     fn quarantine(&mut self, found: &Found) -> Result<(), OpenError> {
         for damage in &found.damages {
@@ -324,11 +364,65 @@ impl Opening<'_> {
                 .notes
                 .push(format!("journal segment {segment} is missing"));
         }
+        if let Some(cut) = found.cut {
+            self.report.damaged_bytes += cut.bytes;
+            self.report.notes.push(format!(
+                "journal segment {} ends {} bytes before what the index knows of it",
+                cut.at.segment, cut.bytes
+            ));
+        }
         for note in &self.report.notes {
             tracing::error!(note, "queue.opened_with_damage");
         }
         Ok(())
     }
+}
+
+/// Keeps what stands behind the last record: normally nothing, or what a crash tore. Answers how many bytes.
+pub(super) fn keep_torn(
+    data: &Path,
+    segments: &Segments,
+    tail: Position,
+) -> Result<u64, OpenError> {
+    let path = segments.path(tail.segment);
+    if !path.exists() {
+        return Ok(0);
+    }
+    let bytes = journal::read_file(&path).map_err(OpenError::io("read", &path))?;
+    let rest = bytes.get(tail.offset as usize..).unwrap_or_default();
+    let Some(last) = rest.iter().rposition(|byte| *byte != 0) else {
+        return Ok(0);
+    };
+    let torn = &rest[..=last];
+    let dir = data.join("quarantine");
+    std::fs::create_dir_all(&dir).map_err(OpenError::io("create", &dir))?;
+    let copy = dir.join(format!("{:010}-{}.torn", tail.segment, tail.offset));
+    std::fs::write(&copy, torn).map_err(OpenError::io("write", &copy))?;
+    tracing::warn!(
+        bytes = torn.len(),
+        copy = %copy.display(),
+        "queue.torn_tail: what was being written when the last run ended was never acknowledged"
+    );
+    Ok(torn.len() as u64)
+}
+
+/// Moves the index out of the way, for whoever wants to look at it. Answers where it is now.
+pub(super) fn set_aside(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let index = dir.join("index");
+    for n in 1u32.. {
+        let aside = dir.join(format!("index.broken-{n}"));
+        if !aside.exists() {
+            std::fs::rename(&index, &aside).map_err(OpenError::io("rename", &index))?;
+            return Ok(Some(aside));
+        }
+    }
+    Ok(None)
+}
+
+/// The same error again: errors of the operating system are known by their number.
+fn copy_of(error: &std::io::Error) -> std::io::Error {
+    let number = error.raw_os_error();
+    number.map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
 }
 
 const NEWER: &str = "format ";
@@ -362,19 +456,27 @@ fn read_state(index: &Index, segments: &Segments) -> Result<State, IndexError> {
     Ok(state.unwrap_or_default())
 }
 
-/// Reads the whole index: every row reads, and the counters are right.
-fn check(index: &Index, segments: &Segments) -> Result<(), IndexError> {
+/// Reads the whole index: every row reads that the journal still has, and the counters are right.
+pub(super) fn check(index: &Index, segments: &Segments) -> Result<(), IndexError> {
     let state = read_state(index, segments)?;
     let mut counted = State {
         last_id: state.last_id,
         run: state.run,
         ..State::default()
     };
+    let mut unreadable = 0u64;
     for tree in Tree::ALL {
         for row in index.range(tree, &[], &[]) {
             let (key, value) = row?;
-            let row = resolve(&value, segments);
-            let row = row.map_err(|error| IndexError::Broken(error.to_string()))?;
+            let row = match resolve(&value, segments) {
+                Ok(row) => row,
+                // The journal's fault: another index would not have it either, and less besides.
+                Err(ReadError::Blob(error)) if error.is_damage() => {
+                    unreadable += 1;
+                    continue;
+                }
+                Err(error) => return Err(IndexError::Broken(error.to_string())),
+            };
             check_row(tree, &key, &row, &mut counted)?;
         }
     }
@@ -384,7 +486,8 @@ fn check(index: &Index, segments: &Segments) -> Result<(), IndexError> {
     let mut said = state;
     said.depths
         .retain(|_, depth| *depth != super::state::Depth::default());
-    if counted != said {
+    // What does not read cannot be counted.
+    if counted != said && unreadable == 0 {
         return Err(IndexError::Broken(format!(
             "it says {said:?}, but holds {counted:?}"
         )));

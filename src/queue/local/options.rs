@@ -86,6 +86,9 @@ pub struct OpenReport {
     pub quarantined: Vec<PathBuf>,
     /// Bytes of damaged journal that could not be used.
     pub damaged_bytes: u64,
+    /// Bytes at the journal's end that are no whole record: what was being written when the process or the
+    /// machine stopped, and was never acknowledged. A copy stands in the folder `quarantine`.
+    pub torn_bytes: u64,
     /// What a person should know, in words.
     pub notes: Vec<String>,
 }
@@ -113,6 +116,12 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// A backup was being restored into the directory, and that was not finished.
+    #[error("{} holds a backup that was not restored to its end: empty the directory and run `outcome-bridge restore` again", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A newer version of the program wrote it.
     #[error("{} was written by a newer version (format {found}, known up to {known}): run that version", dir.display())]
     Format {
@@ -134,6 +143,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it may pass without anybody looking at the data: the disk is full, or mounted read-only.
+    pub fn may_pass(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+    }
+
     /// For `map_err`: what was tried, and with which file.
     pub(super) fn io(
         action: &'static str,

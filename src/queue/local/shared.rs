@@ -1,6 +1,7 @@
 //! What the committer, the keeper and the callers share: numbers, flags and wake-ups.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::queue::{DestinationDepth, QueueError, QueueStats};
 
 use super::journal::Position;
+use super::open;
 use super::state::State;
 use super::tx::moment;
 
@@ -39,10 +41,15 @@ struct Numbers {
 #[derive(Debug)]
 pub(super) struct Shared {
     clock: Clock,
+    dir: PathBuf,
     failure: OnceLock<Arc<str>>,
     closed: AtomicBool,
+    /// Less is free than the operator wants to be left.
     pub disk_low: AtomicBool,
+    /// There is no room for what has to be written next.
+    pub disk_full: AtomicBool,
     pub disk_bytes: AtomicU64,
+    pub free_bytes: AtomicU64,
     pub commits: AtomicU64,
     pub syncs: AtomicU64,
     pub committed: AtomicU64,
@@ -61,13 +68,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, state: State, applied: Position) -> Self {
+    pub(super) fn new(dir: PathBuf, clock: Clock, state: State, applied: Position) -> Self {
         Self {
             clock,
+            dir,
             failure: OnceLock::new(),
             closed: AtomicBool::new(false),
             disk_low: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
             disk_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(u64::MAX),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             committed: AtomicU64::new(0),
@@ -83,14 +93,49 @@ impl Shared {
         }
     }
 
-    /// Stops everything for ever. The first reason stands.
+    /// Stops everything for ever. The first reason stands. The next opening reads the whole index: what failed
+    /// may be the index, and opening it unread would only fail again.
     pub(super) fn fail(&self, reason: &str) {
+        if self.failure.set(reason.into()).is_err() {
+            return;
+        }
         tracing::error!(reason, "queue.storage_failed");
-        let _ = self.failure.set(reason.into());
+        if let Err(error) = open::set_mark(&self.dir, open::Mark::Failed) {
+            tracing::warn!(%error, "queue.mark_not_written");
+        }
+        self.wake_processors();
+    }
+
+    /// Whether there is no room for what has to be written next.
+    pub(super) fn set_disk_full(&self, full: bool) {
+        if full != self.disk_full.swap(full, Ordering::Relaxed) {
+            let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+            if full {
+                tracing::error!(
+                    free_bytes,
+                    "queue.disk_full: new events are refused until there is room"
+                );
+            } else {
+                tracing::warn!(free_bytes, "queue.disk_has_room_again");
+            }
+        }
+    }
+
+    /// Why new events are refused although storage works, if so.
+    pub(super) fn disk_refusal(&self) -> Option<&'static str> {
+        if self.disk_full.load(Ordering::Relaxed) {
+            return Some("the disk is full");
+        }
+        let low = self.disk_low.load(Ordering::Relaxed);
+        low.then_some("the disk is nearly full")
     }
 
     pub(super) fn failure(&self) -> Option<QueueError> {
         self.failure.get().cloned().map(QueueError::Storage)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     pub(super) fn close(&self) {
@@ -99,11 +144,7 @@ impl Shared {
 
     /// Why nothing is accepted, if so.
     pub(super) fn refusal(&self) -> Option<QueueError> {
-        let closed = || {
-            self.closed
-                .load(Ordering::SeqCst)
-                .then_some(QueueError::Closed)
-        };
+        let closed = || self.is_closed().then_some(QueueError::Closed);
         self.failure().or_else(closed)
     }
 
@@ -151,6 +192,9 @@ impl Shared {
             unprocessed: numbers.state.unprocessed,
             destinations: destinations.collect(),
             disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            free_bytes: Some(self.free_bytes.load(Ordering::Relaxed))
+                .filter(|free| *free < u64::MAX),
+            refusing: self.disk_refusal().map(str::to_owned),
             syncs: self.syncs.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
             committed: self.committed.load(Ordering::Relaxed),
@@ -277,7 +321,7 @@ mod tests {
             segment: 1,
             offset: 16,
         };
-        Shared::new(clock, State::default(), start)
+        Shared::new(PathBuf::new(), clock, State::default(), start)
     }
 
     #[tokio::test]

@@ -67,9 +67,17 @@ pub(crate) struct Child {
 impl Child {
     /// Starts `serve` and waits until it says that it is ready.
     pub(crate) fn serve(config: &Path) -> Self {
+        let mut child = Self::begin(config, &[]);
+        child.started();
+        child
+    }
+
+    /// Starts `serve` with more in its environment.
+    pub(crate) fn begin(config: &Path, env: &[(&str, &Path)]) -> Self {
         let mut process = command()
             .args(["serve", "--config"])
             .arg(config)
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -84,18 +92,22 @@ impl Child {
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut child = Self {
+        Self {
             process,
             lines,
             log: Vec::new(),
             reader: Some(reader),
             inlet: nowhere,
             admin: nowhere,
-        };
-        let started = child.line("bridge.started");
+        }
+    }
+
+    /// Waits until it says that it is ready; answers what it says.
+    pub(crate) fn started(&mut self) -> Value {
+        let started = self.line("bridge.started");
         let address = |key: &str| started[key].as_str().unwrap().parse().unwrap();
-        (child.inlet, child.admin) = (address("inlet"), address("admin"));
-        child
+        (self.inlet, self.admin) = (address("inlet"), address("admin"));
+        started
     }
 
     /// Waits for the next log line with this target.

@@ -16,7 +16,7 @@ pub(super) mod scan;
 mod segments;
 mod writer;
 
-pub(super) use segments::{BlobError, Segments};
+pub(super) use segments::{BlobError, Segments, read_file};
 pub(super) use writer::{Preparer, Writer};
 
 /// A place in the journal.
@@ -31,7 +31,7 @@ pub(super) const SEGMENT_HEADER: u64 = 16;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"OBJSEG01";
 
-fn segment_header(number: u64) -> [u8; SEGMENT_HEADER as usize] {
+pub(super) fn segment_header(number: u64) -> [u8; SEGMENT_HEADER as usize] {
     let mut header = [0; SEGMENT_HEADER as usize];
     header[..8].copy_from_slice(SEGMENT_MAGIC);
     header[8..].copy_from_slice(&number.to_be_bytes());

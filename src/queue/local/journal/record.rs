@@ -128,6 +128,28 @@ impl Builder {
     }
 }
 
+/// A record that says nothing, as long as `damaged`, which it replaces at `position`. But for its own first bytes it
+/// leaves everything as it stands: a blob in there that is whole can still be pointed at. `None` when there is not
+/// even room for an empty record.
+pub(in crate::queue::local) fn filler(position: Position, damaged: &[u8]) -> Option<Vec<u8>> {
+    let bytes = damaged.len();
+    // A blob's length takes up to five bytes, according to the length.
+    (0..=5).find_map(|spare| {
+        let mut builder = Builder::default();
+        builder.begin(position);
+        if let Some(length) = bytes.checked_sub(HEADER + 4 + spare) {
+            // Where it will stand depends on how long its length is: as long as `spare`, or this is not the one.
+            let start = bytes - length;
+            builder.blob(Tree::Meta, &[], &[&damaged[start..]]);
+            if builder.len() != bytes {
+                return None;
+            }
+        }
+        let record = builder.finish()?;
+        (record.len() == bytes).then(|| record.to_vec())
+    })
+}
+
 fn checksum(position: Position, length: u32, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&position.segment.to_be_bytes());
@@ -263,6 +285,18 @@ mod tests {
             for place in elsewhere {
                 prop_assert!(parse(bytes, place).is_none());
             }
+        }
+
+        #[test]
+        fn a_filler_of_any_size_is_a_record_without_changes(words in 2usize..5000) {
+            let bytes = words * ALIGN;
+            let damaged: Vec<u8> = (0..bytes).map(|at| at as u8).collect();
+            let filler = filler(AT, &damaged).unwrap();
+            prop_assert!(bytes < 24 || filler[24..] == damaged[24..]);
+            let (payload, length) = parse(&filler, AT).unwrap();
+            prop_assert_eq!(length, bytes);
+            let is_blob = |frame| matches!(frame, Ok(Frame::Blob { .. }));
+            prop_assert!(frames(payload).all(is_blob));
         }
 
         #[test]

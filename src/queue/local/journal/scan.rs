@@ -27,6 +27,8 @@ pub(in crate::queue::local) struct Found {
     pub damages: Vec<Damage>,
     /// Segment numbers that are missing between others.
     pub missing: Vec<u64>,
+    /// What is missing before the place where reading began: the segment ends earlier.
+    pub cut: Option<Damage>,
 }
 
 /// Gives every valid record from `from` on to `each`, with its place.
@@ -40,17 +42,28 @@ pub(in crate::queue::local) fn scan<E: From<io::Error>>(
         records: 0,
         damages: Vec::new(),
         missing: Vec::new(),
+        cut: None,
     };
     // Bad stretches that are damage as soon as a valid record follows them.
     let mut suspects: Vec<Damage> = Vec::new();
-    let mut expected = from.segment;
-    for number in segments::list(dir)? {
+    let all = segments::list(dir)?;
+    found.missing = missing(&all, from.segment);
+    for number in all {
         if number < from.segment {
             continue;
         }
-        found.missing.extend(expected..number);
-        expected = number + 1;
-        let bytes = std::fs::read(segments::path(dir, number))?;
+        let bytes = segments::read_file(&segments::path(dir, number))?;
+        // A header is no loss: the process may have been killed before it was written.
+        let end = (bytes.len() as u64).max(SEGMENT_HEADER);
+        if number == from.segment && end < from.offset {
+            found.cut = Some(Damage {
+                at: Position {
+                    segment: number,
+                    offset: end,
+                },
+                bytes: from.offset - end,
+            });
+        }
         let start = if number == from.segment {
             from.offset
         } else {
@@ -82,6 +95,15 @@ pub(in crate::queue::local) fn scan<E: From<io::Error>>(
         }
     }
     Ok(found)
+}
+
+/// The numbers that are missing between the first of `all` and `from`, or the last of them.
+fn missing(all: &[u64], from: u64) -> Vec<u64> {
+    let (Some(first), Some(last)) = (all.first(), all.last()) else {
+        return Vec::new();
+    };
+    let missing = |number: &u64| all.binary_search(number).is_err();
+    (*first..=from.max(*last)).filter(missing).collect()
 }
 
 /// The offset of the next valid record after `at`, or the end.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,6 +120,28 @@ impl Segments {
         open.insert(number, Arc::clone(&file));
         Ok(file)
     }
+}
+
+/// Bytes that are read at a time where the disk does not give a whole file.
+const BLOCK: usize = 4096;
+
+/// The bytes of a file. Blocks that the disk cannot give any more read as zeros, so that they cost what stands
+/// in them and nothing else.
+pub(in crate::queue::local) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let failed = match std::fs::read(path) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => error,
+        other => return other,
+    };
+    tracing::error!(path = %path.display(), error = %failed, "queue.disk_cannot_read");
+    let file = File::open(path)?;
+    let mut bytes = vec![0; file.metadata()?.len() as usize];
+    for (number, block) in bytes.chunks_mut(BLOCK).enumerate() {
+        let offset = (number * BLOCK) as u64;
+        if file.read_exact_at(block, offset).is_err() {
+            block.fill(0);
+        }
+    }
+    Ok(bytes)
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {

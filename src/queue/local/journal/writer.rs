@@ -14,6 +14,10 @@ use crate::queue::local::options::SyncMode;
 
 use super::{Position, SEGMENT_HEADER, segment_header, segments};
 
+/// Bytes that a segment is longer than where the next one begins: the last record may reach over, and nearly every
+/// commit is smaller than this.
+const OVERHANG: u64 = 4 << 20;
+
 /// Makes segments ready ahead of their use.
 #[derive(Debug)]
 pub(in crate::queue::local) struct Preparer {
@@ -31,34 +35,51 @@ impl Preparer {
         if *ready >= number {
             return Ok(());
         }
+        let path = segments::path(&self.dir, number);
+        if let Err(error) = self.make(&path, number) {
+            // What was allocated so far would only keep the disk full. If it cannot be removed it is
+            // made anew the next time.
+            let _kept = std::fs::remove_file(&path);
+            return Err(error);
+        }
+        *ready = number;
+        Ok(())
+    }
+
+    fn make(&self, path: &Path, number: u64) -> io::Result<()> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .open(segments::path(&self.dir, number))?;
+            .open(path)?;
         fault::pass(Point::SegmentCreated);
         file.write_all_at(&segment_header(number), 0)?;
         fault::pass(Point::SegmentHeaded);
-        allocate(&file, self.segment_bytes)?;
+        allocate(
+            &file,
+            0,
+            self.segment_bytes + self.segment_bytes.min(OVERHANG),
+        )?;
         fault::pass(Point::SegmentAllocated);
         if self.sync == SyncMode::Full {
             file.sync_all()?;
             fault::pass(Point::SegmentSynced);
             File::open(&self.dir)?.sync_all()?;
         }
-        *ready = number;
         Ok(())
     }
 }
 
-/// Gives the file its length, read as zeros, and the blocks for it, so that an append neither grows the file
-/// nor can run out of space half-way. Blocks that are promised but not written cost each sync a little;
-/// writing zeros first would cost every byte of the journal twice.
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+/// Gives the file the length `end`, read as zeros from `start` on, and the blocks for it, so that an append
+/// neither grows the file nor can run out of space half-way. Blocks that are promised but not written cost each
+/// sync a little; writing zeros first would cost every byte of the journal twice.
+fn allocate(file: &File, start: u64, end: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), start, end - start) {
         Ok(()) => Ok(()),
         // Not every file system can.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => zero(file, SEGMENT_HEADER, bytes),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            zero(file, start.max(SEGMENT_HEADER), end)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -80,6 +101,8 @@ fn zero(file: &File, start: u64, end: u64) -> io::Result<()> {
 pub(in crate::queue::local) struct Writer {
     preparer: Arc<Preparer>,
     file: File,
+    /// Length of the file: up to there its blocks are ours.
+    length: u64,
     position: Position,
 }
 
@@ -121,6 +144,7 @@ impl Writer {
         }
         Ok(Self {
             preparer: Arc::new(preparer),
+            length: file.metadata()?.len(),
             file,
             position: tail,
         })
@@ -147,6 +171,7 @@ impl Writer {
     pub(in crate::queue::local) fn next_segment(&mut self) -> io::Result<()> {
         if self.file.metadata()?.len() > self.position.offset {
             self.file.set_len(self.position.offset)?;
+            self.length = self.position.offset;
             if self.preparer.sync == SyncMode::Full {
                 self.file.sync_all()?;
             }
@@ -158,6 +183,7 @@ impl Writer {
             .read(true)
             .write(true)
             .open(segments::path(&self.preparer.dir, number))?;
+        self.length = self.file.metadata()?.len();
         self.position = Position {
             segment: number,
             offset: SEGMENT_HEADER,
@@ -165,15 +191,32 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a finished record at the place that [`Writer::place`] gave, durably.
-    pub(in crate::queue::local) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+    /// Writes a finished record at the place that [`Writer::place`] gave. When that fails because the disk is
+    /// full it may be tried again: nothing counts before it was synced.
+    pub(in crate::queue::local) fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        let end = self.position.offset + record.len() as u64;
+        if end > self.length {
+            allocate(&self.file, self.length, end)?;
+            self.length = end;
+        }
         self.file.write_all_at(record, self.position.offset)?;
         fault::pass(Point::JournalWritten);
+        Ok(())
+    }
+
+    /// Makes the record that was written durable. When that fails nobody knows what is on the disk.
+    pub(in crate::queue::local) fn sync(&mut self, record: &[u8]) -> io::Result<()> {
         if self.preparer.sync == SyncMode::Full {
             self.file.sync_data()?;
         }
         fault::pass(Point::JournalSynced);
         self.position.offset += record.len() as u64;
         Ok(())
+    }
+
+    /// Writes a finished record durably.
+    pub(in crate::queue::local) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        self.write(record)?;
+        self.sync(record)
     }
 }

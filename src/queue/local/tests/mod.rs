@@ -518,3 +518,43 @@ async fn a_change_wakes_no_more_than_a_bounded_number() {
     queue.put_records(vec![watched]).await.unwrap();
     assert_eq!(queue.stats().unprocessed, 4096);
 }
+
+#[tokio::test]
+async fn what_a_crash_tore_is_kept_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    accept(&queue, 1).await;
+    let tail = queue.shared.applied();
+    drop(queue);
+    let path = queue_segment(dir.path(), tail.segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[tail.offset as usize..][..20].fill(7);
+    std::fs::write(&path, bytes).unwrap();
+    let (queue, report) = open(dir.path());
+    assert_eq!((report.torn_bytes, report.damaged_bytes), (20, 0));
+    let copy = format!("quarantine/{:010}-{}.torn", tail.segment, tail.offset);
+    assert_eq!(std::fs::read(dir.path().join(copy)).unwrap(), [7; 20]);
+    drop(queue);
+    let (_queue, report) = open(dir.path());
+    assert_eq!(report.torn_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_shorter_than_the_index_knows_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 10).await;
+    queue.close().await.unwrap();
+    let tail = queue.shared.applied();
+    drop(queue);
+    let path = queue_segment(dir.path(), tail.segment);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(tail.offset - 100).unwrap();
+    let (queue, report) = open(dir.path());
+    assert_eq!(report.damaged_bytes, 100, "{report:?}");
+    assert!(accept(&queue, 1000).await.0 > 0);
+}
+
+fn queue_segment(dir: &std::path::Path, number: u64) -> std::path::PathBuf {
+    dir.join(format!("journal/{number:010}.jnl"))
+}
