@@ -43,15 +43,16 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Iterator<Item = Row>>, String>
         .extension()
         .is_some_and(|end| end.eq_ignore_ascii_case("csv"))
     {
-        let delimiter = delimiter(&mut reader).map_err(|error| failed(&error))?;
+        let style = Style::of(&mut reader).map_err(|error| failed(&error))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::Headers)
-            .delimiter(delimiter)
+            .delimiter(style.delimiter)
             .from_reader(reader);
         let names = names(&mut reader).map_err(|error| failed(&error))?;
         return Ok(Box::new(Csv {
             reader,
             names,
+            lags: u64::from(style.returns),
             marked,
             ended: false,
         }));
@@ -80,19 +81,31 @@ fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     Ok(length as u64)
 }
 
-/// What stands between the columns: the one of comma, semicolon and tab that the heading has most of.
-fn delimiter(reader: &mut impl BufRead) -> io::Result<u8> {
-    let begin = reader.fill_buf()?;
-    let heading = begin
-        .split(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let count = |delimiter: u8| heading.iter().filter(|byte| **byte == delimiter).count();
-    // The last of equals: a comma where there is none of them.
-    let most = [b'\t', b';', b',']
-        .into_iter()
-        .max_by_key(|one| count(*one));
-    Ok(most.unwrap_or(b','))
+/// How a CSV file is written, by its heading.
+struct Style {
+    /// What stands between the columns: the one of comma, semicolon and tab that there is most of.
+    delimiter: u8,
+    /// Lines end as on Windows.
+    returns: bool,
+}
+
+impl Style {
+    fn of(reader: &mut impl BufRead) -> io::Result<Self> {
+        let begin = reader.fill_buf()?;
+        let heading = begin
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let count = |delimiter: u8| heading.iter().filter(|byte| **byte == delimiter).count();
+        // The last of equals: a comma where there is none of them.
+        let most = [b'\t', b';', b',']
+            .into_iter()
+            .max_by_key(|one| count(*one));
+        Ok(Self {
+            delimiter: most.unwrap_or(b','),
+            returns: heading.ends_with(b"\r"),
+        })
+    }
 }
 
 fn names(reader: &mut csv::Reader<BufReader<File>>) -> Result<Vec<String>, String> {
@@ -122,6 +135,8 @@ fn told(error: &csv::Error) -> String {
 struct Csv {
     reader: csv::Reader<BufReader<File>>,
     names: Vec<String>,
+    /// Lines that the reader is behind at the end of a row: it stops between the two bytes that end a line on Windows.
+    lags: u64,
     /// Bytes before the heading.
     marked: u64,
     ended: bool,
@@ -135,7 +150,7 @@ impl Iterator for Csv {
             return None;
         }
         let mut record = csv::StringRecord::new();
-        let line = self.reader.position().line();
+        let before = self.reader.position().line();
         let fields = match self.reader.read_record(&mut record) {
             Ok(false) => return None,
             Ok(true) => Ok(self
@@ -154,9 +169,12 @@ impl Iterator for Csv {
                 Err(told(&error))
             }
         };
-        let line = record.position().map_or(line, csv::Position::line);
+        // Empty lines before the row are passed over with it, so its line is told from its end. What does not end in
+        // a line's end is the last one.
+        let within = record.as_slice().matches('\n').count() as u64;
+        let begin = self.reader.position().line().saturating_sub(within + 1);
         Some(Row {
-            line,
+            line: before.max(begin) + self.lags,
             end: self.marked + self.reader.position().byte(),
             fields,
         })
@@ -262,6 +280,20 @@ mod tests {
         assert!(!found[1].1.as_ref().unwrap().contains_key("phone"));
         assert!(found[2].1.is_err());
         assert!(found[3].1.is_ok());
+    }
+
+    #[test]
+    fn csv_rows_know_their_lines_however_lines_end() {
+        let text = "call_id,notes\nc1,\"a\nb\"\nc2,x,y\n\n\nc3,\nc4,\"\n\"\nc5,z\n";
+        for (text, lines) in [
+            (text.to_owned(), [2, 4, 7, 8, 10]),
+            (text.replace('\n', "\r\n"), [2, 4, 7, 8, 10]),
+            (text.trim_end().to_owned(), [2, 4, 7, 8, 10]),
+            (text.trim_end().replace('\n', "\r\n"), [2, 4, 7, 8, 10]),
+        ] {
+            let found: Vec<u64> = rows("a.csv", &text).iter().map(|row| row.0).collect();
+            assert_eq!(found, lines, "{text:?}");
+        }
     }
 
     #[test]
