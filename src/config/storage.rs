@@ -39,7 +39,7 @@ impl Default for Storage {
             max_open_deliveries: 5_000_000,
             min_free_disk: ByteSize::new(256_000_000),
             segment: ByteSize::new(32_000_000),
-            index_cache: ByteSize::new(32_000_000),
+            index_cache: ByteSize::new(8_000_000),
         }
     }
 }

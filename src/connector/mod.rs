@@ -57,7 +57,7 @@ pub use request::{
     Answer, InboundRequest, Reception, Refusal, RefusalCode, RequestParts, UnsignedRequest,
     Unverified, VERIFIED_BY, Verified, VerifiedRequest,
 };
-pub use run::{CaseReport, request_of, run_cases, source_of};
+pub use run::{CaseReport, destination_of, outcome_of, request_of, run_cases, source_of};
 pub use sign::SignError;
 pub use verify::Strength;
 

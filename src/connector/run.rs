@@ -100,6 +100,25 @@ pub fn request_of(
     signed.map_err(|error| error.to_string())
 }
 
+/// The destination that a case is brought to.
+///
+/// # Errors
+/// The mistakes in the case's settings, in words.
+pub fn destination_of(connector: &Connector, case: &Case) -> Result<Outbound, String> {
+    let settings = Settings::from_json(case.settings.clone());
+    Outbound::new(connector, &settings)
+        .map(|(destination, _)| destination)
+        .map_err(|mistakes| in_words(&mistakes))
+}
+
+/// The outcome of a case; `None` when the target is told that nothing holds any more.
+///
+/// # Errors
+/// What is wrong with the case's fields, in words.
+pub fn outcome_of(outbound: &OutboundCase) -> Result<Option<StoredOutcome>, String> {
+    outbound.outcome.as_ref().map(read_outcome).transpose()
+}
+
 fn in_words(mistakes: &[Diagnostic]) -> String {
     let words = mistakes.iter().map(|d| d.message.as_str());
     words.collect::<Vec<_>>().join("; ")
@@ -293,11 +312,9 @@ fn run_outbound(
     case: &Case,
     outbound: &OutboundCase,
 ) -> Result<Vec<String>, String> {
-    let settings = Settings::from_json(case.settings.clone());
-    let (destination, _) =
-        Outbound::new(connector, &settings).map_err(|mistakes| in_words(&mistakes))?;
+    let destination = destination_of(connector, case)?;
     let mut problems = Vec::new();
-    let stored = outbound.outcome.as_ref().map(outcome_of).transpose()?;
+    let stored = outcome_of(outbound)?;
     let target = match stored
         .as_ref()
         .map(|stored| destination.target(&stored.outcome))
@@ -361,7 +378,7 @@ fn run_outbound(
     Ok(problems)
 }
 
-fn outcome_of(fields: &Map<String, Value>) -> Result<StoredOutcome, String> {
+fn read_outcome(fields: &Map<String, Value>) -> Result<StoredOutcome, String> {
     let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
     let known = [
         "kind",

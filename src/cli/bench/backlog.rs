@@ -9,20 +9,20 @@ use super::super::exit::Failure;
 use super::child::{Child, Setting};
 use super::destination::Destination;
 use crate::model::DestinationName;
-use crate::queue::local::bench_backlog::backlog_cost;
+use crate::queue::local::bench_backlog::{TIMED, backlog_cost};
 
 /// Deliveries whose rate is measured.
 const DRAINED: u64 = 20_000;
 
-/// Measures a queue with few open deliveries and one with `items`, then starts the bridge on the latter.
+/// Measures a queue with some ten thousand open deliveries and one with `items`, then starts the bridge on the latter.
 pub(super) async fn backlog(home: &Path, items: u64) -> Result<Value, Failure> {
     let name = DestinationName::new(Child::DESTINATION).map_err(Failure::of)?;
     let few = home.join("backlog-few");
-    let empty = backlog_cost(&few, 0, &name)
+    let empty = backlog_cost(&few, 0, TIMED, &name)
         .await
         .map_err(Failure::Failed)?;
     std::fs::remove_dir_all(&few).map_err(Failure::of)?;
-    let full = backlog_cost(&home.join("backlog/data"), items, &name)
+    let full = backlog_cost(&home.join("backlog/data"), items, TIMED, &name)
         .await
         .map_err(Failure::Failed)?;
 
@@ -52,9 +52,14 @@ pub(super) async fn backlog(home: &Path, items: u64) -> Result<Value, Failure> {
         "disk_mb": full.disk_bytes >> 20,
         "first_delivery_s": (first.as_secs_f64() * 1e3).round() / 1e3,
         "drained_per_s": per_s.round(),
-        "enqueue_us": micros(full.enqueue_last),
+        "enqueue_us": micros(full.enqueue),
         "claim_us": micros(full.claim),
-        "enqueue_cost_ratio": ratio(full.enqueue_last, empty.enqueue_last),
+        "enqueue_cost_ratio": ratio(full.enqueue, empty.enqueue),
         "claim_cost_ratio": ratio(full.claim, empty.claim),
+        "compared_with": {
+            "items": empty.items,
+            "enqueue_us": micros(empty.enqueue),
+            "claim_us": micros(empty.claim),
+        },
     }))
 }

@@ -250,6 +250,15 @@ impl Child {
 
     /// The most memory that it ever had resident, in MB.
     pub(super) fn peak_resident_mb(&self) -> Result<f64, Failure> {
+        self.memory_mb("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in MB.
+    pub(super) fn resident_mb(&self) -> Result<f64, Failure> {
+        self.memory_mb("VmRSS:")
+    }
+
+    fn memory_mb(&self, which: &str) -> Result<f64, Failure> {
         let id = self
             .process
             .id()
@@ -257,7 +266,7 @@ impl Child {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).map_err(Failure::of)?;
         let kilobytes = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .find_map(|line| line.strip_prefix(which))
             .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
             .ok_or_else(|| {
                 Failure::Failed("this system does not tell resident memory".to_owned())
@@ -285,6 +294,11 @@ impl Child {
             .filter_map(|ticks| ticks.parse::<f64>().ok())
             .sum();
         Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    /// Kills it in the middle of whatever it does.
+    pub(super) async fn kill(mut self) -> Result<(), Failure> {
+        self.process.kill().await.map_err(Failure::of)
     }
 
     /// Stops it as an operator would, and waits.

@@ -11,6 +11,7 @@ mod destination;
 mod isolation;
 mod load;
 mod report;
+mod soak;
 mod store;
 
 use std::time::{Duration, Instant};
@@ -58,6 +59,11 @@ pub(super) struct Bench {
     /// Measure, besides, what a healthy destination notices of one beside it that takes requests and never answers.
     #[arg(long)]
     isolation: bool,
+    /// Measure, besides, what so many delivered events leave behind in memory and on disk (1000000 if no number is given,
+    /// which takes some minutes and gigabytes), how long the bridge takes to come back after it was killed, and what
+    /// retention gives back.
+    #[arg(long, value_name = "EVENTS", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    soak: Option<u64>,
     /// Serve a bare handler and nothing else. Used by the benchmark itself.
     #[arg(long, hide = true)]
     bare: bool,
@@ -150,6 +156,10 @@ impl Bench {
             output.note("isolation …");
             document["isolation"] = isolation::measure(home.path(), self.body_bytes).await?;
         }
+        if let Some(events) = self.soak {
+            output.note("soak …");
+            document["soak"] = soak::measure(home.path(), events, self.body_bytes).await?;
+        }
         if output.is_json() {
             output.json(&document);
         } else {
@@ -191,7 +201,8 @@ impl Bench {
 
 /// What events cost that read and write the registries: with few records, and with many.
 async fn registries(home: &std::path::Path, records: u64) -> Result<Value, Failure> {
-    const EVENTS: usize = 5000;
+    // Enough for the index to be written several times meanwhile, as it always is.
+    const EVENTS: usize = 40_000;
     let measure = async |name: &str, records: u64| {
         let dir = home.join(name);
         let many = usize::try_from(records).unwrap_or(usize::MAX);

@@ -218,9 +218,9 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
                 "first delivery s",
                 "drained/s",
                 "enqueue µs",
-                "against empty",
+                "against few",
                 "claim µs",
-                "against empty",
+                "against few",
             ],
             [shown.to_vec()],
         );
@@ -244,5 +244,8 @@ pub(super) fn print(output: &Output, document: &Value, connections: &[usize]) {
     }
     if !document["isolation"].is_null() {
         super::isolation::print(output, &document["isolation"]);
+    }
+    if !document["soak"].is_null() {
+        super::soak::print(output, &document["soak"]);
     }
 }

@@ -46,6 +46,7 @@ mod accept;
 pub mod baseline;
 pub mod bench;
 pub mod bench_backlog;
+pub mod bench_codec;
 pub mod bench_registry;
 mod blob;
 mod carry;

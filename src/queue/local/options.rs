@@ -60,7 +60,7 @@ impl LocalOptions {
             min_free_disk_bytes: 256 << 20,
             sync: SyncMode::Full,
             verify_index: VerifyIndex::AfterPowerLoss,
-            cache_mb: 32,
+            cache_mb: 8,
             clock: Clock::system(),
             on_commit: |_, _| {},
         }
