@@ -76,6 +76,7 @@ mod row;
 mod rows;
 mod settle;
 mod shared;
+mod slim;
 mod snapshot;
 mod stage;
 mod state;

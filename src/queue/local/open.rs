@@ -20,6 +20,7 @@ use super::line;
 use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};
 use super::records::RecordRow;
 use super::row::{DeliveryRow, EventRow, Row};
+use super::slim::Places;
 use super::stage::{ReadError, read_row, resolve};
 use super::state::State;
 use super::tree::{self, Tree};
@@ -272,6 +273,8 @@ impl Opening<'_> {
     /// Uses the index that is there.
     fn use_index(&mut self, verify: bool) -> Result<(Index, Found), IndexError> {
         index::guarded(|| {
+            let places = Places::of(&self.options.dir);
+            places.settle()?;
             let had_index = self.index_dir().join("db").exists();
             let index = self.open_index()?;
             if let Some(found) = index.format()?.filter(|found| *found > FORMAT) {
@@ -296,8 +299,39 @@ impl Opening<'_> {
                 let note = "the index was not there: it was built from the journal";
                 self.report.notes.push(note.to_owned());
             }
-            Ok((index, found))
+            match first {
+                Some(first) if places.is_bloated(&self.segments, self.options.segment_bytes) => {
+                    Ok((self.slim(&places, index, first)?, found))
+                }
+                _ => Ok((index, found)),
+            }
         })
+    }
+
+    /// Makes the index anew from the journal, whose first segment is `first`, to give back its space. Of a journal with
+    /// damage the index may know rows that are nowhere else: then it stays.
+    fn slim(&mut self, places: &Places, index: Index, first: u64) -> Result<Index, IndexError> {
+        let fresh = Index::open(&places.fresh, self.options.cache_mb, self.options.sync)?;
+        let from = Position {
+            segment: first,
+            ..START
+        };
+        let found = self.replay(&fresh, from)?;
+        if !found.damages.is_empty() || !found.missing.is_empty() {
+            tracing::warn!(
+                "queue.index_stays_large: the journal is damaged; run `outcome-bridge doctor`"
+            );
+            drop(fresh);
+            places.settle()?;
+            return Ok(index);
+        }
+        let replayed = self.report.replayed;
+        self.finish(&fresh, &found)?;
+        self.report.replayed = replayed;
+        drop((fresh, index));
+        places.swap()?;
+        tracing::info!("queue.index_made_anew: most of its rows were gone");
+        self.open_index()
     }
 
     fn finish(&mut self, index: &Index, found: &Found) -> Result<(), IndexError> {

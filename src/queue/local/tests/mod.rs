@@ -271,6 +271,69 @@ async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
     assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
 }
 
+/// A directory whose index is much larger than its journal: nearly all events are past their retention.
+async fn bloated(clock: &Clock) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = LocalQueue::open(options(dir.path(), clock)).unwrap();
+    for step in 0..200 {
+        let commits = (step * 100..(step + 1) * 100).map(|n| queue.commit_event(new_event(n)));
+        let accepted = futures_util::future::try_join_all(commits).await.unwrap();
+        let ignored = accepted.into_iter().map(|accepted| {
+            let (Acceptance::Accepted(id) | Acceptance::Duplicate(id)) = accepted;
+            let ignored = Processed {
+                disposition: Some(Disposition::Ignored),
+                ..Processed::default()
+            };
+            (id, ignored)
+        });
+        for settled in queue.settle_events(ignored.collect()).await {
+            settled.unwrap();
+        }
+    }
+    clock.set(start() + SignedDuration::from_hours(24 * 60));
+    fill(&queue, 40).await;
+    queue
+        .prune(start() + SignedDuration::from_hours(1))
+        .await
+        .unwrap();
+    let dump = queue.dump().unwrap();
+    queue.close().await.unwrap();
+    (dir, dump)
+}
+
+#[tokio::test]
+async fn an_index_that_has_become_small_gives_its_space_back_at_the_next_start() {
+    let clock = Clock::manual(start());
+    let (dir, dump) = bloated(&clock).await;
+    let index_bytes = || keeper::directory_bytes(&dir.path().join("index"));
+    let before = index_bytes();
+    let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    // What is left is mostly the keys by which repeats are known.
+    let after = index_bytes();
+    assert!(after * 5 < before * 4, "{after} of {before}");
+    assert_eq!((report.rebuilt, &report.notes), (false, &Vec::new()));
+    assert_eq!(queue.dump().unwrap(), dump);
+    drop(queue);
+    let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    assert!(!report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), dump);
+}
+
+#[tokio::test]
+async fn an_index_that_knows_more_than_a_damaged_journal_stays() {
+    let clock = Clock::manual(start());
+    let (dir, dump) = bloated(&clock).await;
+    let segments = journal::Segments::new(dir.path().join("journal"));
+    let first = segments.path(segments.list().unwrap()[0]);
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+    let before = keeper::directory_bytes(&dir.path().join("index"));
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    assert!(keeper::directory_bytes(&dir.path().join("index")) >= before);
+    assert_eq!(queue.dump().unwrap(), dump);
+}
+
 async fn fill_after(queue: &LocalQueue) {
     let id = accept(queue, 5_000).await;
     let ignored = Processed {
