@@ -299,35 +299,30 @@ impl Opening<'_> {
                 let note = "the index was not there: it was built from the journal";
                 self.report.notes.push(note.to_owned());
             }
-            match first {
-                Some(first) if places.is_bloated(&self.segments, self.options.segment_bytes) => {
-                    Ok((self.slim(&places, index, first)?, found))
-                }
-                _ => Ok((index, found)),
+            if places.is_bloated(&self.segments, self.options.segment_bytes) {
+                return Ok((self.slim(&places, index)?, found));
             }
+            Ok((index, found))
         })
     }
 
-    /// Makes the index anew from the journal, whose first segment is `first`, to give back its space. Of a journal with
-    /// damage the index may know rows that are nowhere else: then it stays.
-    fn slim(&mut self, places: &Places, index: Index, first: u64) -> Result<Index, IndexError> {
+    /// Copies the index, row by row and in order, to give its space back.
+    fn slim(&self, places: &Places, index: Index) -> Result<Index, IndexError> {
         let fresh = Index::open(&places.fresh, self.options.cache_mb, self.options.sync)?;
-        let from = Position {
-            segment: first,
-            ..START
-        };
-        let found = self.replay(&fresh, from)?;
-        if !found.damages.is_empty() || !found.missing.is_empty() {
-            tracing::warn!(
-                "queue.index_stays_large: the journal is damaged; run `outcome-bridge doctor`"
-            );
-            drop(fresh);
-            places.settle()?;
-            return Ok(index);
+        for tree in Tree::ALL {
+            let mut rows = index.range(tree, &[], &[]);
+            loop {
+                let some = rows.by_ref().take(REPLAY_CHANGES);
+                let some: Vec<Change> = some
+                    .map(|row| row.map(|(key, value)| (tree, key, Some(value))))
+                    .collect::<Result<_, _>>()?;
+                if some.is_empty() {
+                    break;
+                }
+                fresh.apply_now(some)?;
+            }
         }
-        let replayed = self.report.replayed;
-        self.finish(&fresh, &found)?;
-        self.report.replayed = replayed;
+        fresh.sync()?;
         drop((fresh, index));
         places.swap()?;
         tracing::info!("queue.index_made_anew: most of its rows were gone");

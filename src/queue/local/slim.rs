@@ -1,8 +1,8 @@
 //! Giving back the space of an index that has become small.
 //!
 //! sled uses space again that rows have left, but its file never shrinks, and a table of its pages stays in memory. Once
-//! retention has taken most rows away, the index is much larger than the journal that it is made from; then a new one
-//! is made beside it, and takes its place. Whenever that is cut short, one of the two is whole.
+//! retention has taken most rows away, the index is much larger than the journal that it points to; then its rows are
+//! copied into a new one beside it, which takes its place. Whenever that is cut short, one of the two is whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,10 @@ impl Places {
 
     /// Puts the new one, which is whole, in the place of the other. Neither may be open.
     pub(super) fn swap(&self) -> Result<(), IndexError> {
+        for entry in fs::read_dir(&self.fresh)? {
+            fs::File::open(entry?.path())?.sync_all()?;
+        }
+        fs::File::open(&self.fresh)?.sync_all()?;
         fs::rename(&self.index, &self.old)?;
         fs::rename(&self.fresh, &self.index)?;
         fs::remove_dir_all(&self.old)?;
