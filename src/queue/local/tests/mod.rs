@@ -275,13 +275,15 @@ async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
 async fn bloated(clock: &Clock) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let (queue, _) = LocalQueue::open(options(dir.path(), clock)).unwrap();
-    for step in 0..200 {
+    for step in 0..100 {
         let commits = (step * 100..(step + 1) * 100).map(|n| queue.commit_event(new_event(n)));
         let accepted = futures_util::future::try_join_all(commits).await.unwrap();
         let ignored = accepted.into_iter().map(|accepted| {
             let (Acceptance::Accepted(id) | Acceptance::Duplicate(id)) = accepted;
             let ignored = Processed {
                 disposition: Some(Disposition::Ignored),
+                // A large row that does not stay, beside the small key that does.
+                reason: "r".repeat(800),
                 ..Processed::default()
             };
             (id, ignored)
@@ -308,9 +310,8 @@ async fn an_index_that_has_become_small_gives_its_space_back_at_the_next_start()
     let index_bytes = || keeper::directory_bytes(&dir.path().join("index"));
     let before = index_bytes();
     let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
-    // What is left is mostly the keys by which repeats are known.
     let after = index_bytes();
-    assert!(after * 5 < before * 4, "{after} of {before}");
+    assert!(after * 2 < before, "{after} of {before}");
     assert_eq!((report.rebuilt, &report.notes), (false, &Vec::new()));
     assert_eq!(queue.dump().unwrap(), dump);
     drop(queue);
