@@ -243,6 +243,21 @@ impl Index {
         Ok(())
     }
 
+    /// How many bytes it had when it gave its space back the last time; 0 when it never did.
+    pub(super) fn slim_bytes(&self) -> Result<u64, IndexError> {
+        match self.get(Tree::Meta, tree::SLIM)? {
+            Some(value) => Ok(Get::new(&value, "slim size").number()?),
+            None => Ok(0),
+        }
+    }
+
+    pub(super) fn set_slim_bytes(&self, bytes: u64) -> Result<(), IndexError> {
+        let mut value = Vec::new();
+        value.put_number(bytes);
+        self.tree(Tree::Meta).insert(tree::SLIM, value)?;
+        Ok(())
+    }
+
     /// The format that wrote the index, if it says so.
     pub(super) fn format(&self) -> Result<Option<u32>, IndexError> {
         let value = self.get(Tree::Meta, tree::FORMAT)?;

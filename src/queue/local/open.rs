@@ -299,7 +299,9 @@ impl Opening<'_> {
                 let note = "the index was not there: it was built from the journal";
                 self.report.notes.push(note.to_owned());
             }
-            if places.is_bloated(&self.segments, self.options.segment_bytes) {
+            let slim_bytes = index.slim_bytes()?;
+            if places.is_bloated(&self.segments, self.options.segment_bytes, slim_bytes) {
+                self.report.slimmed = true;
                 return Ok((self.slim(&places, index)?, found));
             }
             Ok((index, found))
@@ -326,7 +328,10 @@ impl Opening<'_> {
         drop((fresh, index));
         places.swap()?;
         tracing::info!("queue.index_made_anew: most of its rows were gone");
-        self.open_index()
+        let index = self.open_index()?;
+        index.set_slim_bytes(places.index_bytes())?;
+        index.sync()?;
+        Ok(index)
     }
 
     fn finish(&mut self, index: &Index, found: &Found) -> Result<(), IndexError> {

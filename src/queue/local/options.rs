@@ -86,6 +86,8 @@ pub struct OpenReport {
     pub quarantined: Vec<PathBuf>,
     /// Bytes of damaged journal that could not be used.
     pub damaged_bytes: u64,
+    /// Whether the index gave space back that its rows had left.
+    pub slimmed: bool,
     /// Bytes at the journal's end that are no whole record: what was being written when the process or the
     /// machine stopped, and was never acknowledged. A copy stands in the folder `quarantine`.
     pub torn_bytes: u64,

@@ -13,7 +13,7 @@ use super::keeper::directory_bytes;
 
 /// An index is worth slimming from so many segments' size on.
 const WORTH: u64 = 4;
-/// It is slimmed when it is so many times as large as the journal.
+/// It is slimmed when it is so many times as large as the journal, and as it was when it was slim.
 const TIMES: u64 = 2;
 
 /// The index of a data directory, and those beside it while it is replaced.
@@ -60,10 +60,21 @@ impl Places {
         Ok(())
     }
 
-    /// Whether the index is much larger than it need be.
-    pub(super) fn is_bloated(&self, segments: &Segments, segment_bytes: u64) -> bool {
-        let index = directory_bytes(&self.index);
-        index > WORTH * segment_bytes && index > TIMES * directory_bytes(segments.dir())
+    /// Whether the index, which had `slim_bytes` when it was slim, is much larger than it need be.
+    pub(super) fn is_bloated(
+        &self,
+        segments: &Segments,
+        segment_bytes: u64,
+        slim_bytes: u64,
+    ) -> bool {
+        let index = self.index_bytes();
+        let needed = directory_bytes(segments.dir()).max(slim_bytes);
+        index > WORTH * segment_bytes && index > TIMES * needed
+    }
+
+    /// Bytes of the index's files.
+    pub(super) fn index_bytes(&self) -> u64 {
+        directory_bytes(&self.index)
     }
 }
 

@@ -189,6 +189,7 @@ pub(super) fn dedupe_expiry(minute: u64, first: EventId) -> [u8; 16] {
 pub(super) const STATE: &[u8] = b"state";
 pub(super) const CHECKPOINT: &[u8] = b"checkpoint";
 pub(super) const FORMAT: &[u8] = b"format";
+pub(super) const SLIM: &[u8] = b"slim";
 
 #[cfg(test)]
 mod tests {
