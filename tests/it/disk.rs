@@ -27,7 +27,7 @@ const EIO: i32 = 5;
 struct Disk {
     setup: Setup,
     place: tempfile::TempDir,
-    library: PathBuf,
+    preload: PathBuf,
     source: Arc<Source>,
     http: reqwest::Client,
     sent: u64,
@@ -39,7 +39,7 @@ impl Disk {
     fn new(setup: Setup) -> Self {
         let setup = setup.written();
         let place = tempfile::tempdir().unwrap();
-        let library = shim::build(place.path());
+        let preload = shim::build(place.path());
         let none: Env = std::iter::empty::<(String, String)>().collect();
         let Ok(loaded) = Blueprint::load(&setup.config_dir(), &none) else {
             panic!("the configuration has mistakes");
@@ -48,7 +48,7 @@ impl Disk {
         Self {
             setup,
             place,
-            library,
+            preload,
             source,
             http: client(),
             sent: 0,
@@ -72,7 +72,7 @@ impl Disk {
         let faults = self.place.path().join("faults");
         let data = self.data().canonicalize().unwrap();
         let env = [
-            ("LD_PRELOAD", self.library.as_path()),
+            ("LD_PRELOAD", self.preload.as_path()),
             ("SHIM_DIR", &data),
             ("SHIM_FAULTS", &faults),
         ];
