@@ -155,7 +155,7 @@ pub struct CallRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// How long it took, in milliseconds.
+    /// How long it took, in milliseconds: what the platform says, else from its start to its end.
     pub duration_ms: Option<i64>,
     /// Where it can be listened to.
     pub recording_url: Option<String>,
@@ -508,6 +508,8 @@ fn outcome_row(row: &SqliteRow) -> Result<OutcomeRow, StoreError> {
 fn call_row(row: &SqliteRow) -> Result<CallRow, StoreError> {
     let started_at: Option<i64> = row.try_get("started_at")?;
     let ended_at: Option<i64> = row.try_get("ended_at")?;
+    let told_ms: Option<i64> = row.try_get("duration_ms")?;
+    let between_ms = || ended_at?.checked_sub(started_at?).filter(|ms| *ms >= 0);
     Ok(CallRow {
         id: row.try_get("id")?,
         target: row.try_get("target")?,
@@ -520,7 +522,7 @@ fn call_row(row: &SqliteRow) -> Result<CallRow, StoreError> {
         direction: row.try_get("direction")?,
         started_at: started_at.map(moment).transpose()?,
         ended_at: ended_at.map(moment).transpose()?,
-        duration_ms: row.try_get("duration_ms")?,
+        duration_ms: told_ms.or_else(between_ms),
         recording_url: row.try_get("recording_url")?,
         transcript: None,
         fields: object(row, "fields")?,

@@ -4,8 +4,9 @@
 #
 #   tests/api/run.sh [PATH-OF-OUTCOME-BRIDGE]        default: target/debug/outcome-bridge, built if need be
 #
-# Needs python3 (3.11 or newer) with venv; on Debian, as root, it installs what is missing. SECONDS_EACH (35) is how long
-# each of the two documents is asked, SEED (1) what chances hang on. Exits 0 only if everything holds.
+# Needs python3 (3.11 or newer) with venv; on Debian, as root, it installs what is missing. It asks the same questions each
+# time. SEED=N asks others, by chance, for SECONDS_EACH (60) seconds for each of the two documents. Exits 0 only if everything
+# holds.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -83,14 +84,21 @@ export OUTCOME_BRIDGE_URL="$admin" OUTCOME_BRIDGE_TOKEN=admin-token-of-the-fuzze
 "$bridge" calls import "$here/calls.jsonl" || fail "calls import did not succeed"
 "$bridge" outcomes import "$here/outcomes.jsonl" || fail "outcomes import did not succeed"
 
+if [ -n "${SEED:-}" ]; then
+    set -- --seed "$SEED" --max-time "${SECONDS_EACH:-60}"
+else
+    set -- --generation-deterministic --max-examples 60
+fi
 ask() {
-    timeout --kill-after=10 900 "$work/python/bin/schemathesis" --no-color --config-file "$here/schemathesis.toml" run "$1" \
-        --max-time "${SECONDS_EACH:-35}" --seed "${SEED:-1}"
+    document=$1
+    shift
+    timeout --kill-after=10 900 "$work/python/bin/schemathesis" --no-color --config-file "$here/schemathesis.toml" run "$document" "$@"
 }
+cp "$here/hooks.py" "$work"
 cd "$work"
 held=0
-ask "$admin/admin/v1/openapi.json" || held=1
-ask "$inlet/api/openapi.json" || held=1
+ask "$admin/admin/v1/openapi.json" "$@" || held=1
+ask "$inlet/api/openapi.json" "$@" || held=1
 
 kill -0 "$serving" 2>/dev/null || { tail -50 "$work/log" >&2; fail "the bridge has gone"; }
 # That the HTTP server could not read a request at all is no fault of ours.

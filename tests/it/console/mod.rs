@@ -1,6 +1,7 @@
 //! The console from outside: who gets in, and what they may do then.
 
 mod access;
+mod lifecycle;
 mod pages;
 
 use std::collections::BTreeMap;

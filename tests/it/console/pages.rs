@@ -9,20 +9,20 @@ use crate::support::{ADMIN_TOKEN, Reply, Setup, TestBridge, minutes_ago, told};
 /// What must never be more than text.
 const MARKUP: &str = "\"'><script>alert(1)</script><b onclick=x>&amp;";
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     super::setup()
         .config(&key("team", "your-api-key-here", ""))
         .set("STORE__CURRENCY", "USD")
 }
 
 /// A browser that is logged in.
-struct Browser<'a> {
+pub(super) struct Browser<'a> {
     bridge: &'a TestBridge,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    async fn open(bridge: &'a TestBridge, token: &str) -> Self {
+    pub(super) async fn open(bridge: &'a TestBridge, token: &str) -> Self {
         Self {
             bridge,
             cookie: log_in(bridge, token).await,
@@ -34,7 +34,7 @@ impl<'a> Browser<'a> {
         browse(self.bridge, "GET", path, &[cookie], &[]).await
     }
 
-    async fn see(&self, path: &str) -> String {
+    pub(super) async fn see(&self, path: &str) -> String {
         let reply = self.ask(path).await;
         assert_eq!(reply.status, 200, "{path}: {reply:?}");
         assert_eq!(reply.headers["content-type"], "text/html; charset=utf-8");
@@ -42,12 +42,12 @@ impl<'a> Browser<'a> {
     }
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// The rows of a table's body, as the texts of their cells.
-fn rows(page: &str, table: &str) -> Vec<Vec<String>> {
+pub(super) fn rows(page: &str, table: &str) -> Vec<Vec<String>> {
     let (_, table) = page.split_once(&format!("<table id=\"{table}\"")).unwrap();
     let (table, _) = table.split_once("</table>").unwrap();
     let (_, body) = table.split_once("<tbody>").unwrap();
@@ -74,7 +74,7 @@ fn text(markup: &str) -> String {
 }
 
 /// Links to lists of calls, with the texts that they bear.
-fn lists(page: &str) -> Vec<(String, String)> {
+pub(super) fn lists(page: &str) -> Vec<(String, String)> {
     page.split("<a href=\"")
         .filter(|part| part.starts_with("/console/calls?"))
         .map(|part| {
