@@ -19,8 +19,8 @@ use crate::model::DestinationName;
 use crate::queue::Queue;
 use crate::store::Store;
 
-/// Writes to the store are gathered by its writer: while one batch is committed the next one fills.
-const STORE_CONCURRENCY: usize = 512;
+/// Writes to the store are gathered by its writer, 512 at most: while they are committed, as many others are claimed and settled.
+const STORE_CONCURRENCY: usize = 1_024;
 
 /// How a destination is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]

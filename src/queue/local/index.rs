@@ -5,7 +5,8 @@
 //! refuse to open, so such files are removed first; damage makes it panic, so opening is done under
 //! `catch_unwind`. Values are kept small (see [`super::stage`]): sled never syncs large ones.
 //!
-//! Changes are seen at once, but reach sled when the keeper writes them, see [`super::overlay`].
+//! Changes are seen at once, but reach sled when the keeper writes them, see [`super::overlay`]. Keys that are not there
+//! are mostly known without sled, see [`super::filter`].
 
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use crate::fault::{self, Point};
 
 use super::codec::{Corrupt, Get, Put};
+use super::filter::Filters;
 use super::journal::Position;
 use super::options::SyncMode;
 use super::overlay::Overlay;
@@ -47,6 +49,7 @@ pub(super) struct Index {
     db: sled::Db,
     trees: [sled::Tree; Tree::COUNT],
     overlay: Arc<Overlay>,
+    filters: Filters,
     /// sled's file, to be synced after each flush.
     file: File,
     sync: SyncMode,
@@ -124,6 +127,7 @@ impl Index {
             db,
             trees,
             overlay: Arc::default(),
+            filters: Filters::default(),
             file: File::open(dir.join("db"))?,
             sync,
         })
@@ -134,6 +138,9 @@ impl Index {
     }
 
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Value>, IndexError> {
+        if self.filters.lacks(tree, key) {
+            return Ok(None);
+        }
         match self.overlay.get(tree, key) {
             Some(row) => Ok(row),
             None => Ok(self.tree(tree).get(key)?),
@@ -148,6 +155,10 @@ impl Index {
     /// Rows with `from <= key < to`; an empty bound is open.
     pub(super) fn range(&self, tree: Tree, from: &[u8], to: &[u8]) -> Rows {
         use std::ops::Bound::{Excluded, Included, Unbounded};
+        let hash = from.first_chunk::<16>();
+        if hash.is_some() && hash == to.first_chunk() && self.filters.lacks(tree, from) {
+            return Rows::none(Arc::clone(&self.overlay), self.tree(tree).clone(), tree);
+        }
         let to = match to {
             [] => Unbounded,
             to => Excluded(to.into()),
@@ -164,7 +175,7 @@ impl Index {
     /// Makes changes visible, all at one moment. They reach sled with [`Index::write`]: whoever changes
     /// the index has to see to that, and calls [`Index::abandon`] when nobody does any more.
     pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
-        let hidden = self.overlay.lay(changes);
+        let hidden = self.overlay.lay(changes, &self.filters);
         for (tree, key) in &hidden {
             self.tree(*tree).remove(key)?;
         }
@@ -185,6 +196,7 @@ impl Index {
 
     /// Writes what was applied before the call to sled. One caller at a time.
     pub(super) fn write(&self) -> Result<(), IndexError> {
+        self.overlay.still(|| self.filters.renew());
         for tree in Tree::ALL {
             let rows = self.overlay.leave(tree);
             for (key, row) in rows.iter() {
@@ -198,6 +210,17 @@ impl Index {
         }
         fault::pass(Point::IndexWritten);
         Ok(())
+    }
+
+    /// Learns which keys are in sled, some of them at a time, so that those that are not need no look. By the one who
+    /// calls [`Index::write`], after it.
+    pub(super) fn learn(&self) -> Result<(), IndexError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.filters.learn(LEARNT_AT_ONCE, |tree, last| {
+            let after = last.map_or(Unbounded, |last| Excluded(last.clone()));
+            let rows = self.tree(tree).range::<Value, _>((after, Unbounded));
+            rows.keys().map(|key| key.map_err(IndexError::from))
+        })
     }
 
     /// Whether [`Index::write`] should be called soon. Says so once until it is.
@@ -286,6 +309,9 @@ fn after(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
+/// Keys that are learnt at once: a tenth of a second.
+const LEARNT_AT_ONCE: usize = 1 << 16;
+
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -354,5 +380,63 @@ mod tests {
         }
         let index = open(dir.path()).unwrap();
         assert_eq!(&*index.get(Tree::Todo, &[1]).unwrap().unwrap(), &[2]);
+    }
+
+    /// One thread puts rows, another writes and learns as the keeper does, a third fills the filters up.
+    #[test]
+    fn what_was_put_is_found_while_filters_learn_and_are_renewed() {
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+        let dir = tempfile::tempdir().unwrap();
+        let key = |number: u64| <sha2::Sha256 as sha2::Digest>::digest(number.to_be_bytes());
+        let put = |index: &Index, number: u64| {
+            let row = (
+                Tree::Dedupe,
+                Value::from(&key(number)[..16]),
+                Some(Value::from(&[1])),
+            );
+            index.apply(vec![row]).unwrap();
+        };
+        let is_there = |index: &Index, number: u64| {
+            let found = index.get(Tree::Dedupe, &key(number)[..16]).unwrap();
+            assert!(found.is_some(), "{number}");
+        };
+        let index = Index::open(dir.path(), 8, SyncMode::Off).unwrap();
+        let (done, filled) = (AtomicBool::new(false), AtomicU64::new(0));
+        let absent = key(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    index.write().unwrap();
+                    index.learn().unwrap();
+                }
+            });
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    if index.filters.lacks(Tree::Dedupe, &absent[..16]) {
+                        index.filters.fill();
+                        filled.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+            let mut last = 0;
+            while last < 3_000 || filled.load(SeqCst) < 5 {
+                last += 1;
+                put(&index, last);
+                is_there(&index, last);
+                is_there(&index, last / 2 + 1);
+            }
+            done.store(true, SeqCst);
+        });
+        index.write().unwrap();
+        drop(index);
+        // What was there before is not known by anybody, until it is learnt.
+        let index = Index::open(dir.path(), 8, SyncMode::Off).unwrap();
+        (1..=3_000).for_each(|number| is_there(&index, number));
+        index.learn().unwrap();
+        (1..=3_000).for_each(|number| is_there(&index, number));
+        assert!(index.filters.lacks(Tree::Dedupe, &absent[..16]));
+        assert!(index.get(Tree::Dedupe, &absent[..16]).unwrap().is_none());
+        let none = index.range(Tree::Dedupe, &absent[..20], &absent[..21]);
+        assert_eq!(none.count(), 0);
     }
 }

@@ -69,7 +69,9 @@ impl Keeper {
         let mut full = self.shared.free_bytes.load(Ordering::Relaxed) < LEAST_FREE_BYTES;
         if !full {
             // A failure was noted.
-            let _failed = self.checkpoint(false);
+            if self.checkpoint(false).is_ok() {
+                self.learn();
+            }
             let newest = self.shared.applied().segment;
             self.let_go(newest);
             let next = newest + 1;
@@ -80,6 +82,14 @@ impl Keeper {
             }
         }
         self.shared.set_disk_full(full);
+    }
+
+    /// Learns some of the keys that stand in the index. When they cannot be read, storage has failed.
+    fn learn(&self) {
+        if let Err(error) = index::guarded(|| self.index.learn()) {
+            self.shared.fail(&error.to_string());
+            self.index.abandon();
+        }
     }
 
     /// Lets go of the segments that have become old since the last time.

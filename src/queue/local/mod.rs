@@ -54,6 +54,7 @@ mod codec;
 mod committer;
 mod dump;
 mod examine;
+mod filter;
 mod index;
 mod journal;
 mod keeper;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::filter::Filters;
 use super::index::{Change, Value};
 use super::tree::Tree;
 
@@ -81,11 +82,12 @@ impl Overlay {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lays changes over what is there, all at one moment. Waits while there is too much.
+    /// Lays changes over what is there, all at one moment, and has the filters know their keys. Waits while there is too
+    /// much.
     ///
     /// Answers the rows that it hides although they would better be gone, see
     /// [`Tree::is_queue`]: those that are not just being written.
-    pub(super) fn lay(&self, changes: Vec<Change>) -> Vec<(Tree, Value)> {
+    pub(super) fn lay(&self, changes: Vec<Change>, filters: &Filters) -> Vec<(Tree, Value)> {
         let mut hidden = Vec::new();
         let mut layers = self.layers();
         while layers.bytes > FULL && !layers.abandoned {
@@ -103,9 +105,18 @@ impl Overlay {
             if row.is_none() && tree.is_queue() && !is_leaving() {
                 hidden.push((tree, key.clone()));
             }
+            if row.is_some() {
+                filters.add(tree, &key);
+            }
             layers.put(tree, key, row);
         }
         hidden
+    }
+
+    /// Does something while nothing is laid over.
+    pub(super) fn still(&self, work: impl FnOnce()) {
+        let _layers = self.layers();
+        work();
     }
 
     /// Takes off what hides rows that are gone from sled.

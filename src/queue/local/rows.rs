@@ -45,6 +45,14 @@ impl Rows {
         }
     }
 
+    /// No rows at all.
+    pub(super) fn none(overlay: Arc<Overlay>, stored: sled::Tree, tree: Tree) -> Self {
+        Self {
+            rest: None,
+            ..Self::new(overlay, stored, tree, (Unbounded, Unbounded))
+        }
+    }
+
     fn take(&mut self, end: End) -> Option<Result<Row, IndexError>> {
         loop {
             let (near, far) = match end {
