@@ -23,7 +23,7 @@ use super::destination::Destination;
 use super::load::{self, Work};
 
 /// Turns of each bridge.
-const TURNS: u64 = 20;
+const TURNS: u64 = 160;
 /// Events of one turn, one after the other.
 const EVENTS: u64 = 25;
 /// How long the neighbour may take to have all its slots hanging.

@@ -5,13 +5,15 @@
 //! every blob that a row points to. Since only the oldest segment ever goes, a deletion always outlives
 //! the row that it deleted.
 
+use std::ops::Range;
+
 use crate::queue::Result;
 
 use super::index::Index;
 use super::journal::record::{self, Frame};
 use super::journal::{Position, SEGMENT_HEADER, Segments};
 use super::row::{DeliveryRow, EventRow, Pointer, Row};
-use super::stage::{ReadError, spilled};
+use super::stage::{ReadError, resolve, spilled};
 use super::tree::Tree;
 use super::tx::Tx;
 
@@ -33,6 +35,7 @@ pub(super) fn live(
 ) -> std::result::Result<Live, ReadError> {
     let bytes = std::fs::read(segments.path(segment)).map_err(super::index::IndexError::from)?;
     let mut live = Live::default();
+    let mut dark = Vec::new();
     let mut at = SEGMENT_HEADER as usize;
     while at < bytes.len() {
         let position = Position {
@@ -41,18 +44,74 @@ pub(super) fn live(
         };
         let Some((payload, length)) = record::parse(&bytes[at..], position) else {
             // Damage was reported when the queue was opened; records after it are looked for.
-            at += record::ALIGN;
+            let next = (at + record::ALIGN).min(bytes.len());
+            if bytes[at..next].iter().any(|byte| *byte != 0) {
+                darken(&mut dark, at as u64..next as u64);
+            }
+            at = next;
             continue;
         };
         for frame in record::frames(payload) {
-            consider(index, position, frame?, &mut live)?;
+            let frame = frame?;
+            if record::is_filler(&frame) {
+                darken(&mut dark, at as u64..(at + length) as u64);
+            }
+            consider(index, position, frame, &mut live)?;
         }
         at += length;
         live.total += length as u64;
     }
+    if !dark.is_empty() {
+        seek(index, segments, segment, &dark, &mut live)?;
+    }
     live.rows.sort_unstable();
     live.rows.dedup();
     Ok(live)
+}
+
+fn darken(dark: &mut Vec<Range<u64>>, stretch: Range<u64>) {
+    match dark.last_mut() {
+        Some(last) if last.end == stretch.start => last.end = stretch.end,
+        _ => dark.push(stretch),
+    }
+}
+
+/// Finds the rows that point into stretches of the segment that no record tells of: a damaged record may still hold
+/// blobs that are whole. Goes through the index, since nothing else knows of them.
+fn seek(
+    index: &Index,
+    segments: &Segments,
+    segment: u64,
+    dark: &[Range<u64>],
+    live: &mut Live,
+) -> std::result::Result<(), ReadError> {
+    let is_dark = |pointer: &Pointer| {
+        pointer.segment == segment && dark.iter().any(|one| one.contains(&pointer.offset))
+    };
+    for tree in [Tree::Event, Tree::Delivery, Tree::Lane, Tree::Record] {
+        for row in index.range(tree, &[], &[]) {
+            let (key, value) = row?;
+            let own = spilled(&value)?;
+            let bytes = match resolve(&value, segments) {
+                Ok(bytes) => bytes,
+                // It goes on saying so when it is read.
+                Err(ReadError::Blob(error)) if error.is_damage() => continue,
+                Err(error) => return Err(error),
+            };
+            let mut pointers: Vec<Pointer> = match tree {
+                Tree::Event => EventRow::decode(&bytes)?.pointers().map(|p| *p).collect(),
+                Tree::Delivery => DeliveryRow::decode(&bytes)?.tried,
+                _ => Vec::new(),
+            };
+            pointers.extend(own);
+            pointers.retain(is_dark);
+            if !pointers.is_empty() {
+                live.bytes += pointers.iter().map(|p| p.length).sum::<u64>();
+                live.rows.push((tree, key.to_vec()));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn consider(
@@ -124,7 +183,7 @@ pub(super) fn carry(tx: &mut Tx<'_>, segment: u64, rows: &[(Tree, Vec<u8>)]) -> 
 
 fn carry_plain(tx: &mut Tx<'_>, tree: Tree, key: &[u8]) -> Result<()> {
     if let Some(value) = tx.stage.index().get(tree, key)? {
-        let row = super::stage::resolve(&value, tx.stage.segments())?.into_owned();
+        let row = resolve(&value, tx.stage.segments())?.into_owned();
         tx.stage.put(tree, key, row);
     }
     Ok(())

@@ -331,7 +331,7 @@ fn replay(index: &Index, journal: &Journal, from: Option<Position>) -> Result<()
                 Frame::Delete { tree, key } => changes.push((tree, key.into(), None)),
             }
         }
-        index.apply_now(changes)
+        index.apply_now(&changes)
     })?;
     Ok(())
 }

@@ -183,12 +183,12 @@ impl Index {
         Ok(())
     }
 
-    /// Applies changes to sled itself: while nobody else uses the index.
-    pub(super) fn apply_now(&self, changes: Vec<Change>) -> Result<(), IndexError> {
-        for (tree, key, row) in changes {
+    /// Applies changes to sled itself, none of them to a row that another one changes: while nobody else uses the index.
+    pub(super) fn apply_now(&self, changes: &[Change]) -> Result<(), IndexError> {
+        for (tree, key, row) in spread(changes.iter()) {
             match row {
-                Some(row) => self.tree(tree).insert(key, row)?,
-                None => self.tree(tree).remove(key)?,
+                Some(row) => self.tree(*tree).insert(key, row.clone())?,
+                None => self.tree(*tree).remove(key)?,
             };
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Index {
         self.overlay.still(|| self.filters.renew());
         for tree in Tree::ALL {
             let rows = self.overlay.leave(tree);
-            for (key, row) in rows.iter() {
+            for (key, row) in spread(rows.iter()) {
                 match row {
                     Some(row) => self.tree(tree).insert(key, row.clone())?,
                     None => self.tree(tree).remove(key)?,
@@ -297,6 +297,22 @@ impl Index {
     }
 }
 
+/// Rows in an order that fills sled's leaves. A leaf that has more than 16 rows is split: 9 stay, the others move on. So
+/// rows that are put in their own order leave leaves of 9 behind, which never get another row. Here 9 of 16 come first,
+/// spread evenly, and then the others, which fill the leaves: half as many pages for what comes in order, which most does.
+fn spread<T>(rows: impl Iterator<Item = T> + Clone) -> impl Iterator<Item = T> {
+    const SPLIT: usize = 16;
+    const STAY: usize = 9;
+    let comes_first = |at: usize| at * STAY % SPLIT < STAY;
+    let pass = |first: bool| {
+        rows.clone()
+            .enumerate()
+            .filter(move |(at, _)| comes_first(*at) == first)
+            .map(|(_, row)| row)
+    };
+    pass(true).chain(pass(false))
+}
+
 /// The first key after all that start with `prefix`; empty when there is none.
 fn after(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
@@ -346,7 +362,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply_now(vec![(
+            .apply_now(&[(
                 Tree::Todo,
                 [1].as_slice().into(),
                 Some([2].as_slice().into()),
@@ -364,7 +380,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = open(dir.path()).unwrap();
         index
-            .apply_now(vec![(
+            .apply_now(&[(
                 Tree::Todo,
                 [1].as_slice().into(),
                 Some([2].as_slice().into()),
@@ -380,6 +396,48 @@ mod tests {
         }
         let index = open(dir.path()).unwrap();
         assert_eq!(&*index.get(Tree::Todo, &[1]).unwrap().unwrap(), &[2]);
+    }
+
+    /// Rows of each leaf, after rows are put in this order into leaves that are split as sled splits them.
+    fn leaves(rows: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut leaves: Vec<Vec<usize>> = vec![Vec::new()];
+        for row in rows {
+            let after =
+                leaves.partition_point(|leaf| leaf.first().is_some_and(|first| *first <= row));
+            let at = after.saturating_sub(1);
+            let place = leaves[at].partition_point(|one| *one < row);
+            leaves[at].insert(place, row);
+            if leaves[at].len() > 16 {
+                let moved = leaves[at].split_off(9);
+                leaves.insert(at + 1, moved);
+            }
+        }
+        leaves.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn rows_that_come_in_order_fill_leaves_however_many_come_at_a_time() {
+        let rows = 20_000;
+        assert!(leaves(0..rows).len() > rows / 10);
+        for (at_a_time, pages) in [
+            (rows, rows / 15),
+            (5_000, rows / 15),
+            (100, rows / 13),
+            (1, rows / 9),
+        ] {
+            let begins = (0..rows).step_by(at_a_time);
+            let order = begins.flat_map(|begin| spread(begin..begin + at_a_time));
+            let order: Vec<usize> = order.collect();
+            assert_eq!(
+                order
+                    .iter()
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len(),
+                rows
+            );
+            let leaves = leaves(order.into_iter()).len();
+            assert!(leaves <= pages, "{at_a_time}: {leaves} leaves");
+        }
     }
 
     /// One thread puts rows, another writes and learns as the keeper does, a third fills the filters up.

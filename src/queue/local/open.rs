@@ -321,7 +321,7 @@ impl Opening<'_> {
                 if some.is_empty() {
                     break;
                 }
-                fresh.apply_now(some)?;
+                fresh.apply_now(&some)?;
             }
         }
         fresh.sync()?;
@@ -351,7 +351,7 @@ impl Opening<'_> {
                 .into_iter()
                 .map(|((tree, key), value)| (tree, key, value))
                 .collect();
-            index.apply_now(changes)
+            index.apply_now(&changes)
         };
         let found = scan::<IndexError>(self.segments.dir(), from, |_, payload| {
             for frame in record::frames(payload) {

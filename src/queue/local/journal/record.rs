@@ -150,6 +150,18 @@ pub(in crate::queue::local) fn filler(position: Position, damaged: &[u8]) -> Opt
     })
 }
 
+/// Whether a frame is what a [`filler`] has in the place of changes.
+pub(in crate::queue::local) fn is_filler(frame: &Frame<'_>) -> bool {
+    matches!(
+        frame,
+        Frame::Blob {
+            tree: Tree::Meta,
+            key: [],
+            ..
+        }
+    )
+}
+
 fn checksum(position: Position, length: u32, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&position.segment.to_be_bytes());

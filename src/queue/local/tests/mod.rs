@@ -169,8 +169,8 @@ async fn wrong_counters_are_noticed_and_the_index_is_rebuilt() {
     let before = queue.dump().unwrap();
     let lost = queue.reader.index.range(tree::Tree::Event, &[], &[]).next();
     let (key, _) = lost.unwrap().unwrap();
-    let lost = vec![(tree::Tree::Event, key, None)];
-    queue.reader.index.apply_now(lost).unwrap();
+    let lost = [(tree::Tree::Event, key, None)];
+    queue.reader.index.apply_now(&lost).unwrap();
     drop(queue);
     let (queue, report) = open(dir.path());
     assert!(report.rebuilt, "{report:?}");
@@ -269,6 +269,59 @@ async fn pruning_gives_space_back_and_what_remains_rebuilds_exactly() {
     assert!(report.rebuilt, "{report:?}");
     assert_eq!(queue.dump().unwrap(), dump);
     assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
+}
+
+/// Turns a bit of the header of the record that holds the body of an event, which itself stays whole.
+fn damage_around(queue: &LocalQueue, dir: &Path, id: EventId) {
+    use row::Row;
+    let value = queue
+        .reader
+        .index
+        .get(tree::Tree::Event, &tree::event(id))
+        .unwrap();
+    let body = row::EventRow::decode(&value.unwrap()).unwrap().body;
+    let path = queue_segment(dir, body.segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let mut at = journal::SEGMENT_HEADER as usize;
+    loop {
+        let position = journal::Position {
+            segment: body.segment,
+            offset: at as u64,
+        };
+        let (_, length) = journal::record::parse(&bytes[at..], position).unwrap();
+        if at + length > body.offset as usize {
+            break;
+        }
+        at += length;
+    }
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_whole_within_damage_outlives_its_segment() {
+    for repaired in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(start());
+        let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+        fill(&queue, 200).await;
+        let unprocessed = queue.unprocessed(None, 1).await.unwrap().remove(0);
+        let unprocessed = queue.event(unprocessed.id).await.unwrap();
+        queue.close().await.unwrap();
+        damage_around(&queue, dir.path(), unprocessed.id);
+        drop(queue);
+        if repaired {
+            let scratch = tempfile::tempdir().unwrap();
+            let repaired = repair(options(dir.path(), &clock), scratch.path()).unwrap();
+            assert!(repaired.removed_bytes > 0, "{repaired:?}");
+        }
+        let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+        assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
+        clock.set(start() + SignedDuration::from_hours(1));
+        queue.prune(clock.now()).await.unwrap();
+        assert!(queue.reader.segments.list().unwrap()[0] > 1);
+        assert_eq!(queue.event(unprocessed.id).await.unwrap(), unprocessed);
+    }
 }
 
 /// A directory whose index is much larger than its journal: nearly all events are past their retention.
