@@ -238,7 +238,7 @@ mod tests {
             let after = |tree: Tree, last: Option<&Value>| {
                 let rows = if tree == Tree::Lane { &stored[..] } else { &[] };
                 let begin = last.map_or(0, |last| rows.partition_point(|row| row <= last));
-                rows[begin..].to_vec().into_iter().map(Ok::<_, Infallible>)
+                rows[begin..].iter().cloned().map(Ok::<_, Infallible>)
             };
             for (number, learn) in &put {
                 filters.add(Tree::Lane, &hash(*number));

@@ -185,7 +185,7 @@ impl Index {
 
     /// Applies changes to sled itself, none of them to a row that another one changes: while nobody else uses the index.
     pub(super) fn apply_now(&self, changes: &[Change]) -> Result<(), IndexError> {
-        for (tree, key, row) in spread(changes.iter()) {
+        for (tree, key, row) in spread(changes) {
             match row {
                 Some(row) => self.tree(*tree).insert(key, row.clone())?,
                 None => self.tree(*tree).remove(key)?,
@@ -199,7 +199,7 @@ impl Index {
         self.overlay.still(|| self.filters.renew());
         for tree in Tree::ALL {
             let rows = self.overlay.leave(tree);
-            for (key, row) in spread(rows.iter()) {
+            for (key, row) in spread(&*rows) {
                 match row {
                     Some(row) => self.tree(tree).insert(key, row.clone())?,
                     None => self.tree(tree).remove(key)?,
@@ -300,12 +300,12 @@ impl Index {
 /// Rows in an order that fills sled's leaves. A leaf that has more than 16 rows is split: 9 stay, the others move on. So
 /// rows that are put in their own order leave leaves of 9 behind, which never get another row. Here 9 of 16 come first,
 /// spread evenly, and then the others, which fill the leaves: half as many pages for what comes in order, which most does.
-fn spread<T>(rows: impl Iterator<Item = T> + Clone) -> impl Iterator<Item = T> {
+fn spread<R: IntoIterator + Copy>(rows: R) -> impl Iterator<Item = R::Item> {
     const SPLIT: usize = 16;
     const STAY: usize = 9;
     let comes_first = |at: usize| at * STAY % SPLIT < STAY;
     let pass = |first: bool| {
-        rows.clone()
+        rows.into_iter()
             .enumerate()
             .filter(move |(at, _)| comes_first(*at) == first)
             .map(|(_, row)| row)
@@ -426,7 +426,10 @@ mod tests {
             (1, rows / 9),
         ] {
             let begins = (0..rows).step_by(at_a_time);
-            let order = begins.flat_map(|begin| spread(begin..begin + at_a_time));
+            let order = begins.flat_map(|begin| {
+                let rows: Vec<usize> = (begin..begin + at_a_time).collect();
+                spread(&rows).copied().collect::<Vec<usize>>()
+            });
             let order: Vec<usize> = order.collect();
             assert_eq!(
                 order
