@@ -2,7 +2,7 @@
 //!
 //! Most keys that are looked up for the first time are not there: a new duplicate key, a new target, a record of a call
 //! that begins. They are hashes, so that each look-up would read another page of sled from the disk only to find
-//! nothing. A Bloom filter in memory answers that for 12 bits a key, and lets one in some two hundred through to sled.
+//! nothing. A Bloom filter in memory answers that for 12 bits a key, and lets no more than one in fifty through to sled.
 //!
 //! A filter knows every row that was put since it began to learn, and learns those that were there before by reading
 //! them. Until it has, and when it is full, it answers that everything may be there. It never forgets a key, so one that
@@ -196,6 +196,7 @@ impl Filters {
         }
         Ok(())
     }
+
     /// Makes all of them full.
     #[cfg(test)]
     pub(super) fn fill(&self) {
