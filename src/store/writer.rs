@@ -26,7 +26,7 @@ use super::standing::Session;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
 
-/// How often a file that does not open is tried again.
+/// How often a file that does not open, or cannot be written, is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Writes that share one transaction.
@@ -103,6 +103,14 @@ impl Writer {
                     continue;
                 }
                 count = pending.recv_many(&mut batch, BATCH) => count,
+                () = tokio::time::sleep(OPEN_AGAIN), if self.health.failure().is_some() => {
+                    // Nobody writes who would find out that it works again.
+                    match probe(open).await {
+                        Ok(()) => self.health.recover(),
+                        Err(_) => drop(desk.take()),
+                    }
+                    continue;
+                }
             };
             if count == 0 {
                 break;
@@ -197,6 +205,20 @@ fn answer_all(batch: &mut Vec<Pending>, answers: Vec<Written>) {
         // Nobody listens any more when an attempt was given up; the write stands all the same.
         let _ = pending.answer.send(Ok(written));
     }
+}
+
+/// Writes something and takes it back, down to the disk.
+async fn probe(desk: &mut Desk) -> Result<(), StoreError> {
+    let connection = &mut desk.connection;
+    for statement in [
+        "BEGIN",
+        "INSERT INTO layout (version, applied_at) VALUES (0, 0)",
+        "DELETE FROM layout WHERE version = 0",
+        "COMMIT",
+    ] {
+        sqlx::query(statement).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 async fn write_all(

@@ -386,3 +386,25 @@ async fn an_outcome_store_that_cannot_be_written_delays_only_itself() {
     disk.holds_everything(&child).await;
     assert_eq!(disk.metric(&child, metric).await, "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_store_that_works_again_says_so_without_being_written() {
+    let disk = Disk::new(Setup::new().with_store());
+    let child = disk.serve();
+    let outcome_store = async || disk.ready(&child).await.1["outcome_store"]["ready"].clone();
+    assert_eq!(outcome_store().await, true);
+    disk.play(&[
+        format!("write {EIO} outcomes.sqlite"),
+        format!("sync {EIO} outcomes.sqlite"),
+    ]);
+    let calls = format!("http://{}/admin/v1/calls", child.admin);
+    let call = disk.http.post(calls).bearer_auth(ADMIN_TOKEN);
+    let refused = call.body(r#"{"call_id":"c1"}"#).send().await.unwrap();
+    assert!(refused.status().is_server_error(), "{refused:?}");
+    assert_eq!(outcome_store().await, false);
+    disk.play(&[]);
+    eventually("the store is said to be ready", async || {
+        (outcome_store().await == true).then_some(())
+    })
+    .await;
+}
