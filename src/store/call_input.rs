@@ -58,12 +58,10 @@ impl CallRecord {
         if call.call_id.is_empty() {
             return wrong("`call_id` is missing");
         }
-        if let (Some(start), Some(end)) = (call.started_at, call.ended_at) {
-            if end < start {
-                return wrong("`ended_at` is before `started_at`");
-            }
-            call.duration_ms
-                .get_or_insert(end.duration_since(start).as_millis() as i64);
+        if let (Some(start), Some(end)) = (call.started_at, call.ended_at)
+            && end < start
+        {
+            return wrong("`ended_at` is before `started_at`");
         }
         Ok(call)
     }

@@ -107,7 +107,10 @@ impl Writer {
                     // Nobody writes who would find out that it works again.
                     match probe(open).await {
                         Ok(()) => self.health.recover(),
-                        Err(_) => drop(desk.take()),
+                        Err(error) => {
+                            self.health.fail(&error.to_string());
+                            drop(desk.take());
+                        }
                     }
                     continue;
                 }

@@ -183,7 +183,8 @@ impl Index {
         Ok(())
     }
 
-    /// Applies changes to sled itself, none of them to a row that another one changes: while nobody else uses the index.
+    /// Applies changes to sled itself, none of them to a row that another one changes: while nobody else uses the index, and
+    /// before it learns its keys.
     pub(super) fn apply_now(&self, changes: &[Change]) -> Result<(), IndexError> {
         for (tree, key, row) in spread(changes) {
             match row {

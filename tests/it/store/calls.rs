@@ -172,3 +172,17 @@ async fn a_key_is_shown_once_with_its_hash() {
     assert_eq!(reply.status, 200, "{reply:?}");
     bridge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_end_is_corrected_has_another_length() {
+    let bridge = setup().start().await;
+    for (ended_at, length) in [("10:05:00Z", 300_000), ("10:07:30Z", 450_000)] {
+        let call = json!([{
+            "call_id": "c1", "started_at": "2026-05-01T10:00:00Z", "ended_at": format!("2026-05-01T{ended_at}"),
+        }]);
+        bring(&bridge, call).await;
+        let found = bridge.get("/calls?call=c1").await;
+        assert_eq!(found["items"][0]["duration_ms"], length, "{found}");
+    }
+    bridge.stop().await;
+}
