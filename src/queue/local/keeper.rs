@@ -145,6 +145,10 @@ impl Keeper {
             return;
         };
         self.shared.free_bytes.store(free, Ordering::Relaxed);
+        // First: whoever is refused hears the graver reason.
+        if free < LEAST_FREE_BYTES {
+            self.shared.set_disk_full(true);
+        }
         if self.min_free_disk_bytes > 0 {
             let low = free < self.min_free_disk_bytes;
             if low != self.shared.disk_low.swap(low, Ordering::Relaxed) {
