@@ -59,6 +59,8 @@ points! {
     IndexTreeWritten => "index.tree-written",
     /// The index was written, not flushed.
     IndexWritten => "index.written",
+    /// Of the tables that are looked up one more is durable (pass it several times for the later ones).
+    IndexTableFlushed => "index.table-flushed",
     /// The index was flushed, its file is not synced.
     IndexFlushed => "index.flushed",
     /// The index is synced, its checkpoint is an older one.

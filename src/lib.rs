@@ -38,7 +38,7 @@
 //! | [`mapping`] | the rule language; pure | `model`, `diagnostic` |
 //! | [`connector`] | the catalogue, verification, requests and responses; pure | `mapping`, `queue`'s types |
 //! | [`truth`] | which revision holds; pure | `model` |
-//! | [`queue`] | the durable queue: one trait, one engine (journal + sled) | `truth`, `model` |
+//! | [`queue`] | the durable queue: one trait, one engine (journal + index) | `truth`, `model` |
 //! | [`registry`] | what earlier facts told of appointments, calls, deals and contacts; pure | `model`, `queue`'s types |
 //! | [`store`] | the built-in outcome store (SQLite) | `queue`'s types |
 //! | [`egress`] | HTTP out: one guarded client | `connector`'s requests |
@@ -52,8 +52,8 @@
 //! | [`app`] | the composition root | everything but `cli` |
 //! | [`cli`] | the command line | `app` |
 //!
-//! No two modules import each other. One foreign crate has one home: actix-web in `http`, sled in
-//! `queue::local`, sqlx in `store`, clap in `cli`, phonenumber in `model`.
+//! No two modules import each other. One foreign crate has one home: actix-web in `http`, sled
+//! and lsm-tree in `queue::local`, sqlx in `store`, clap in `cli`, phonenumber in `model`.
 //!
 //! # Promises and their limits
 //!

@@ -1,7 +1,7 @@
 //! The durable queue: what it promises, as one trait of domain operations.
 //!
 //! Everything that must survive a crash goes through [`Queue`]. There is one engine now
-//! (`local`: a journal with sled as its index); a shared engine for several nodes has to pass the
+//! (`local`: a journal with an index in sled and merge trees); a shared engine for several nodes has to pass the
 //! same contract suite (`contract`). Nothing outside this module knows which engine runs.
 //!
 //! # Promises

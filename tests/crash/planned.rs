@@ -45,7 +45,10 @@ fn passed(point: Point) -> Option<Passed> {
         // It takes a megabyte to get there.
         P::SegmentLeft => (true, true, 1),
         P::IndexTreeWritten => (true, true, 30),
-        P::IndexWritten | P::IndexFlushed | P::IndexSynced | P::CheckpointNoted => (true, true, 4),
+        P::IndexWritten => (true, true, 4),
+        // Opening passes them, and then a checkpoint every few seconds.
+        P::IndexTableFlushed => (true, true, 14),
+        P::IndexFlushed | P::IndexSynced | P::CheckpointNoted => (true, true, 3),
         P::JournalWritten | P::JournalSynced | P::IndexApplied => (true, true, 200),
         P::EventCommitted | P::EventDerived | P::EventSettled => (true, true, 50),
         P::AttemptAnswered | P::AttemptRecorded => (true, true, 100),

@@ -1,11 +1,11 @@
-//! The keeper: a thread that writes the index and brings it to stable storage every half second, prepares
-//! the next segment before it is needed, and watches the disk.
+//! The keeper: a thread that writes the index twice a second and brings it to stable storage now and then, prepares the
+//! next segment before it is needed, and watches the disk.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,6 +15,9 @@ use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
 
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The index is brought to stable storage after this time at the latest: what was committed since is what the next start
+/// applies to it again.
+const CHECKPOINT: Duration = Duration::from_secs(5);
 /// Segments behind the newest one that stay in memory: what is read is mostly what has just been written.
 const WARM_SEGMENTS: u64 = 2;
 
@@ -40,6 +43,10 @@ pub(super) struct Keeper {
     pub preparer: Arc<Preparer>,
     pub min_free_disk_bytes: u64,
     pub checkpoint: Position,
+    /// When that was.
+    pub noted: Instant,
+    /// Wakes the tidier; takes nothing while it is at work.
+    pub tidier: SyncSender<()>,
     /// Segments before this one are not in memory, as far as this run is concerned.
     pub cold_before: u64,
 }
@@ -63,6 +70,9 @@ impl Keeper {
 
     fn routine(&mut self) {
         self.look_at_disk();
+        if let Some(reason) = self.index.unreadable() {
+            self.shared.fail(reason);
+        }
         if self.shared.failure().is_some() {
             return;
         }
@@ -115,9 +125,19 @@ impl Keeper {
         if applied == self.checkpoint && !durable {
             return Ok(());
         }
+        let mut noted = false;
         let written = index::guarded(|| {
             self.index.write()?;
+            let is_due = self.index.is_checkpoint_due() || self.noted.elapsed() >= CHECKPOINT;
+            if !is_due && !durable {
+                return Ok(());
+            }
+            // It ends when the tidier has caught up, or has stopped.
+            while self.index.is_untidy() && self.tidier.send(()).is_ok() {}
+            noted = true;
             self.index.sync()?;
+            // What it does not hear now it sees the next time.
+            let _at_work = self.tidier.try_send(());
             self.index.set_checkpoint(applied)?;
             if durable {
                 self.index.sync()?;
@@ -129,7 +149,10 @@ impl Keeper {
             self.index.abandon();
             return Err(error.to_string());
         }
-        self.checkpoint = applied;
+        if noted {
+            self.checkpoint = applied;
+            self.noted = Instant::now();
+        }
         Ok(())
     }
 
@@ -167,14 +190,17 @@ pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Bytes of the files in `dir`; what cannot be read counts nothing.
+/// Bytes of the files in `dir` and in those below it; what cannot be read counts nothing.
 pub(super) fn directory_bytes(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return 0;
     };
-    entries
-        .filter_map(|entry| entry.ok()?.metadata().ok())
-        .filter(std::fs::Metadata::is_file)
-        .map(|metadata| metadata.len())
-        .sum()
+    let bytes = |entry: std::fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        Some(match metadata.is_dir() {
+            true => directory_bytes(&entry.path()),
+            false => metadata.len(),
+        })
+    };
+    entries.filter_map(|entry| bytes(entry.ok()?)).sum()
 }

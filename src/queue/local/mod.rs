@@ -1,4 +1,4 @@
-//! The local engine: a journal that is synced, and sled as an index that can be rebuilt from it.
+//! The local engine: a journal that is synced, and an index in sled and merge trees that can be rebuilt from it.
 //!
 //! # On disk
 //!
@@ -6,7 +6,8 @@
 //! lock                      held by the process that uses the directory; its id
 //! run                       whether the last stop was orderly, and in which run of the machine
 //! journal/NNNNNNNNNN.jnl    segments: everything, in the order in which it was committed
-//! index/                    sled: what is current, small rows with pointers into the journal
+//! index/                    sled: what is to be done next, small rows
+//! index/tables/             merge trees: what is current, small rows with pointers into the journal
 //! index.broken-N/           an index that did not work, kept to be looked at
 //! quarantine/               copies of damaged segments
 //! ```
@@ -15,13 +16,14 @@
 //!
 //! The [`committer`] takes what queued up during the previous sync, carries each request out on a
 //! [`stage`], writes one record with all changes, syncs the segment once, makes the changes visible in
-//! memory (the [`overlay`]) and answers. The changes are physical (this key gets this value), so that
-//! applying them again after a crash is harmless. Every half second the [`keeper`] writes to sled what has
-//! changed, each row once however often it did, syncs sled and notes how far it is.
+//! memory (the overlay of the [`index`]) and answers. The changes are physical (this key gets this value), so
+//! that applying them again after a crash is harmless. Every half second the [`keeper`] writes to the index what
+//! has changed, each row once however often it did; every few seconds it syncs the index and notes how far it is.
+//! The [`tidier`] merges the files that this leaves behind.
 //!
 //! # Opening
 //!
-//! Records after the checkpoint are applied again. If sled does not open, panics, or holds something
+//! Records after the checkpoint are applied again. If the index does not open, panics, or holds something
 //! unreadable, it is set aside and built anew from the whole journal. See [`open`].
 //!
 //! # Events that wait
@@ -40,7 +42,10 @@
 //! # Why not sled alone?
 //!
 //! Its `flush` does not sync its file on Linux, one large value can make it unopenable after a power
-//! cut, and it cannot be repaired. As an index that may be lost at any time it is fast and good enough.
+//! cut, and it cannot be repaired. As an index that may be lost at any time it is good enough, and as a queue it
+//! is fast: what is first is found at once, however much was taken before it. What is looked up by spread keys
+//! costs it a page to read and a page to write each, though, and memory for each page; that stands in merge
+//! trees, which take the first row of a queue for a longer and longer search. So each has what suits it.
 
 mod accept;
 pub mod baseline;
@@ -54,7 +59,6 @@ mod codec;
 mod committer;
 mod dump;
 mod examine;
-mod filter;
 mod index;
 mod journal;
 mod keeper;
@@ -65,7 +69,6 @@ mod line;
 mod merged;
 mod open;
 mod options;
-mod overlay;
 mod process;
 mod reader;
 mod recent;
@@ -74,13 +77,13 @@ mod records;
 mod registry_key;
 mod repair;
 mod row;
-mod rows;
 mod settle;
 mod shared;
 mod slim;
 mod snapshot;
 mod stage;
 mod state;
+mod tidier;
 mod tree;
 mod tx;
 mod wakes;
@@ -95,6 +98,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -117,6 +121,7 @@ use reader::Reader;
 use recent::Recent;
 use shared::Shared;
 use stage::Stage;
+use tidier::Tidier;
 
 pub use examine::{Examination, IndexState, examine};
 pub use keeper::free_bytes;
@@ -209,6 +214,7 @@ impl LocalQueue {
         let recent = Recent::new(state.run);
         shared.set_visible(recent.last());
         shared.set_next_wake(wakes::next(&opened.index));
+        let (tidier, wake_tidier) = Tidier::new(Arc::clone(&opened.index), Arc::clone(&shared));
         let keeper = Keeper {
             index: Arc::clone(&opened.index),
             segments: Arc::clone(&opened.segments),
@@ -216,6 +222,8 @@ impl LocalQueue {
             preparer: writer.preparer(),
             min_free_disk_bytes: options.min_free_disk_bytes,
             checkpoint: opened.tail,
+            noted: Instant::now(),
+            tidier: wake_tidier,
             cold_before: opened.tail.segment,
         };
         keeper.look_at_disk();
@@ -250,6 +258,7 @@ impl LocalQueue {
         let threads = vec![
             spawn("queue-committer", Box::new(|| committer.run(waiting)))?,
             spawn("queue-keeper", Box::new(move || keeper.run(&todo)))?,
+            spawn("queue-tidier", Box::new(|| tidier.run()))?,
         ];
         let queue = Self {
             max_unprocessed: options.max_unprocessed,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::fault::{self, Point};
 
 use super::accept;
-use super::index::{self, Change, Index, IndexError, Value};
+use super::index::{self, Change, FORMAT, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
 use super::journal::scan::{Found, scan};
 use super::journal::{self, Position, SEGMENT_HEADER, Segments};
@@ -25,9 +25,6 @@ use super::stage::{ReadError, read_row, resolve};
 use super::state::State;
 use super::tree::{self, Tree};
 use super::{registry_key, watches};
-
-/// The format of journal and index together.
-const FORMAT: u32 = 2;
 
 /// Changes applied to the index in one step while replaying.
 const REPLAY_CHANGES: usize = 8192;
@@ -218,7 +215,7 @@ impl Opening<'_> {
     fn bring_up(&mut self, verify: bool) -> Result<(Index, Found), OpenError> {
         let reason = match self.use_index(verify) {
             Ok(done) => return Ok(done),
-            Err(error) => self.not_the_index(error)?,
+            Err(error) => self.not_the_index(&error)?,
         };
         if let Some(found) = newer_format(&reason) {
             return Err(OpenError::Format {
@@ -244,7 +241,7 @@ impl Opening<'_> {
             self.finish(&index, &found)?;
             Ok((index, found))
         });
-        rebuilt.map_err(|error| match self.not_the_index(error) {
+        rebuilt.map_err(|error| match self.not_the_index(&error) {
             Ok(reason) => OpenError::Index {
                 dir: self.index_dir(),
                 reason,
@@ -255,14 +252,12 @@ impl Opening<'_> {
 
     /// What is wrong with the index; an error when it is not the index's fault, so that making another would not
     /// help. A full disk is none of its faults, however it is met.
-    fn not_the_index(&self, error: IndexError) -> Result<String, OpenError> {
+    fn not_the_index(&self, error: &IndexError) -> Result<String, OpenError> {
         let io = |source| OpenError::io("read or write", &self.options.dir)(source);
-        match error {
-            IndexError::Io(source) => Err(io(source)),
-            IndexError::Sled(sled::Error::Io(source)) if io(copy_of(&source)).may_pass() => {
-                Err(io(source))
-            }
-            error => Ok(error.to_string()),
+        match (error.io(), error) {
+            (Some(source), IndexError::Io(_)) => Err(io(copy_of(source))),
+            (Some(source), _) if io(copy_of(source)).may_pass() => Err(io(copy_of(source))),
+            _ => Ok(error.to_string()),
         }
     }
 
@@ -312,17 +307,7 @@ impl Opening<'_> {
     fn slim(&self, places: &Places, index: Index) -> Result<Index, IndexError> {
         let fresh = Index::open(&places.fresh, self.options.cache_mb, self.options.sync)?;
         for tree in Tree::ALL {
-            let mut rows = index.range(tree, &[], &[]);
-            loop {
-                let some = rows.by_ref().take(REPLAY_CHANGES);
-                let some: Vec<Change> = some
-                    .map(|row| row.map(|(key, value)| (tree, key, Some(value))))
-                    .collect::<Result<_, _>>()?;
-                if some.is_empty() {
-                    break;
-                }
-                fresh.apply_now(&some)?;
-            }
+            fresh.copy_in(tree, &mut index.range(tree, &[], &[]))?;
         }
         fresh.sync()?;
         drop((fresh, index));

@@ -1,8 +1,8 @@
 //! Giving back the space of an index that has become small.
 //!
 //! sled uses space again that rows have left, but its file never shrinks, and a table of its pages stays in memory. Once
-//! retention has taken most rows away, the index is much larger than the journal that it points to; then its rows are
-//! copied into a new one beside it, which takes its place. Whenever that is cut short, one of the two is whole.
+//! a backlog is worked off and its events are gone, the index is much larger than the journal that it points to; then its
+//! rows are copied into a new one beside it, which takes its place. Whenever that is cut short, one of the two is whole.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,16 @@ impl Tree {
         )
     }
 
+    /// Whether its rows are looked up by their keys, and live long: there may be millions of them.
+    pub(super) fn is_looked_up(self) -> bool {
+        match self {
+            Self::Event | Self::Delivery | Self::Lane | Self::Dedupe => true,
+            Self::Record | Self::Place | Self::Watch => true,
+            Self::Dead | Self::Due | Self::Todo | Self::Line | Self::Wake => false,
+            Self::DedupeExpiry | Self::Meta => false,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Event => "event",

@@ -7,22 +7,21 @@ use std::collections::VecDeque;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::index::{IndexError, Value};
+use super::super::tree::Tree;
 use super::overlay::{End, Overlay, Span, over};
-use super::tree::Tree;
+use super::store::{Row, Store};
+use super::{IndexError, Value};
 
 /// Rows fetched first: most look at very few. Each further time four times as many are fetched.
 const FEW: usize = 4;
 /// Rows fetched at most at a time.
 const MANY: usize = 256;
 
-type Row = (Value, Value);
-
 /// Rows of a span, from either end. Later changes may be seen or not.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(in super::super) struct Rows {
     overlay: Arc<Overlay>,
-    stored: sled::Tree,
+    stored: Arc<dyn Store>,
     tree: Tree,
     /// What was not fetched yet.
     rest: Option<Span>,
@@ -33,7 +32,12 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(overlay: Arc<Overlay>, stored: sled::Tree, tree: Tree, span: Span) -> Self {
+    pub(super) fn new(
+        overlay: Arc<Overlay>,
+        stored: Arc<dyn Store>,
+        tree: Tree,
+        span: Span,
+    ) -> Self {
         Self {
             overlay,
             stored,
@@ -46,7 +50,7 @@ impl Rows {
     }
 
     /// No rows at all.
-    pub(super) fn none(overlay: Arc<Overlay>, stored: sled::Tree, tree: Tree) -> Self {
+    pub(super) fn none(overlay: Arc<Overlay>, stored: Arc<dyn Store>, tree: Tree) -> Self {
         Self {
             rest: None,
             ..Self::new(overlay, stored, tree, (Unbounded, Unbounded))
@@ -84,11 +88,8 @@ impl Rows {
             Some((key, _)) if fresh.len() == count => Some(key.clone()),
             _ => None,
         };
-        let range = self.stored.range(up_to(span, last.as_ref(), end));
-        let stored: Vec<Row> = match end {
-            End::Front => range.take(count).collect::<Result<_, _>>(),
-            End::Back => range.rev().take(count).collect::<Result<_, _>>(),
-        }?;
+        let span_now = up_to(span, last.as_ref(), end);
+        let stored = self.stored.some(span_now, end, count)?;
         if let Some((key, _)) = stored.last().filter(|_| stored.len() == count) {
             last = Some(key.clone());
         }
@@ -151,8 +152,8 @@ fn beyond(span: &Span, last: Value, end: End) -> Span {
 
 #[cfg(test)]
 mod tests {
-    use super::super::index::{Change, Index};
-    use super::super::options::SyncMode;
+    use super::super::super::options::SyncMode;
+    use super::super::{Change, Index};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;

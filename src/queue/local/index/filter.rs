@@ -11,8 +11,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use super::index::Value;
-use super::tree::{Hash16, Tree};
+use super::super::tree::{Hash16, Tree};
+use super::Value;
 
 /// Keys of the first layer. Each further layer takes twice as many as the one before.
 const FIRST_KEYS: u64 = 1 << 16;

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::super::tree::Tree;
 use super::filter::Filters;
-use super::index::{Change, Value};
-use super::tree::Tree;
+use super::{Change, Value};
 
 /// Rows by key; `None` hides the row of sled.
 pub(super) type Rows = BTreeMap<Value, Option<Value>>;
