@@ -132,8 +132,10 @@ impl Keeper {
             if !is_due && !durable {
                 return Ok(());
             }
-            // It ends when the tidier has caught up, or has stopped.
-            while self.index.is_untidy() && self.tidier.send(()).is_ok() {}
+            if self.index.is_untidy() {
+                // Until it has ended what it is at; it may have stopped.
+                let _gone = self.tidier.send(());
+            }
             noted = true;
             self.index.sync()?;
             // What it does not hear now it sees the next time.

@@ -2,6 +2,7 @@
 //! space is given back. It takes as long as it takes: nobody waits for it unless it falls far behind.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::committer::is_disk_full;
@@ -30,9 +31,10 @@ impl Tidier {
     /// Works until nobody can wake it any more, or storage has failed.
     pub(super) fn run(self) {
         while let Ok(()) = self.wakes.recv() {
-            match index::guarded(|| self.index.tidy()) {
+            let free_bytes = self.shared.free_bytes.load(Ordering::Relaxed);
+            match index::guarded(|| self.index.tidy(free_bytes)) {
                 Ok(()) => {}
-                // Merging needs room for a while; what was to be merged stays as it is.
+                // Somebody else took the room; what was to be merged stays as it is.
                 Err(error) if is_full(&error) => {
                     tracing::warn!(%error, "queue.index_not_tidied");
                 }

@@ -229,7 +229,8 @@ impl Index {
         }
         if self.is_checkpoint_due() {
             self.tables.flush()?;
-            self.tables.tidy()?;
+            // Whoever opens the index has looked at the disk.
+            self.tables.tidy(u64::MAX)?;
         }
         Ok(())
     }
@@ -253,9 +254,9 @@ impl Index {
         self.tables.unflushed_bytes() > UNFLUSHED_BYTES
     }
 
-    /// Keeps the tables in order, beside everything else. One caller at a time.
-    pub(super) fn tidy(&self) -> Result<(), IndexError> {
-        self.tables.tidy()
+    /// Keeps the tables in order, beside everything else, as far as there is room for it on the disk. One caller at a time.
+    pub(super) fn tidy(&self, free_bytes: u64) -> Result<(), IndexError> {
+        self.tables.tidy(free_bytes)
     }
 
     /// Why a row could not be read, if that has happened.

@@ -41,6 +41,10 @@ const DELETED_SHARE: u64 = 4;
 const PART_BYTES: usize = 1 << 20;
 /// Levels of files that are looked at in turn: the newest files, and those they are merged into.
 const MERGED_LEVELS: usize = 2;
+/// Bytes that one merge of two levels writes at most: the engine takes no more than fifty files of the lower one.
+const MERGED_BYTES: u64 = 64 * FILE_BYTES;
+/// Bytes on the disk that merging leaves to everybody else.
+const SPARED_BYTES: u64 = 64 << 20;
 /// Files that were flushed and not merged, from which on merging has fallen behind.
 const MANY_RUNS: usize = 16;
 
@@ -156,15 +160,22 @@ impl Tables {
         Ok(())
     }
 
-    /// Merges some of the files that flushing left behind. Beside everything else; one caller at a time.
-    pub(super) fn tidy(&self) -> Result<(), IndexError> {
+    /// Merges some of the files that flushing left behind, as far as there is room for it. Beside everything else; one
+    /// caller at a time.
+    pub(super) fn tidy(&self, free_bytes: u64) -> Result<(), IndexError> {
         let merging = Arc::new(Leveled::default().with_table_target_size(FILE_BYTES));
+        // What is written until the old files go. What a merge that fails has written would stay until the next opening.
+        let has_room = |bytes| free_bytes > bytes + SPARED_BYTES;
         for Table { tree, .. } in &self.tables {
+            if !has_room(tree.disk_space().min(MERGED_BYTES)) {
+                continue;
+            }
             for _level in 0..MERGED_LEVELS {
                 tree.compact(Arc::clone(&merging) as _, self.moments.now())?;
             }
             let (deletions, rows) = (tree.tombstone_count(), tree.approximate_len() as u64);
-            if deletions > MANY_DELETIONS && deletions > rows / DELETED_SHARE {
+            let is_worth_it = deletions > MANY_DELETIONS && deletions > rows / DELETED_SHARE;
+            if is_worth_it && has_room(tree.disk_space()) {
                 tree.major_compact(FILE_BYTES, self.moments.now())?;
             }
         }
@@ -320,11 +331,13 @@ mod tests {
         let (many, row) = (4 * MANY_DELETIONS, Value::from(vec![7; 100]));
         write(&table, 0..many, Some(&row));
         tables.flush().unwrap();
-        tables.tidy().unwrap();
+        tables.tidy(u64::MAX).unwrap();
         let full = table.tree.disk_space();
         write(&table, 0..many - 10, None);
         tables.flush().unwrap();
-        tables.tidy().unwrap();
+        tables.tidy(full).unwrap();
+        assert!(table.tree.disk_space() >= full, "there was no room");
+        tables.tidy(u64::MAX).unwrap();
         assert_eq!(count(&table), 10);
         assert!(table.tree.disk_space() < full / 100, "{full}");
         assert_eq!(table.tree.tombstone_count(), 0);
@@ -341,7 +354,7 @@ mod tests {
             assert_eq!(tables.is_untidy(), round >= MANY_RUNS as u64);
         }
         while tables.is_untidy() {
-            tables.tidy().unwrap();
+            tables.tidy(u64::MAX).unwrap();
         }
         assert!(table.tree.table_count() <= 2);
         assert_eq!(count(&table), 20);
