@@ -1,6 +1,6 @@
 //! Examining a data directory without changing it: does the journal read, and does the index say what it says?
 //!
-//! sled changes its files by opening them, so a copy of the index is examined, in a directory of its own. It is
+//! The engines change their files by opening them, so a copy of the index is examined, in a directory of its own. It is
 //! brought up to the journal's end as on every opening, read row by row, and compared with an index that is made
 //! from the journal alone.
 

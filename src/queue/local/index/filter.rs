@@ -1,8 +1,9 @@
 //! Which keys the index surely does not have.
 //!
 //! Most keys that are looked up for the first time are not there: a new duplicate key, a new target, a record of a call
-//! that begins. They are hashes, so that each look-up would read another page of sled from the disk only to find
-//! nothing. A Bloom filter in memory answers that for 12 bits a key, and lets no more than one in fifty through to sled.
+//! that begins. They are hashes, so that each look-up would go into several files only to find nothing. The files
+//! have filters of their own, but none for what a key begins with. This Bloom filter in memory answers both for 12 bits a
+//! key, and lets no more than one look-up in fifty through.
 //!
 //! A filter knows every row that was put since it began to learn, and learns those that were there before by reading
 //! them. Until it has, and when it is full, it answers that everything may be there. It never forgets a key, so one that
@@ -149,7 +150,7 @@ impl Filters {
     }
 
     /// Begins anew where a filter is full of keys that may be gone. While nobody puts rows; all that were put before must
-    /// be in sled when [`Filters::learn`] is called next.
+    /// be in their engine when [`Filters::learn`] is called next.
     pub(super) fn renew(&self) {
         for (place, progress) in self.progress().iter_mut().enumerate() {
             let is_full = self.filters()[place].is_full();

@@ -205,7 +205,7 @@ impl Index {
         )
     }
 
-    /// Makes changes visible, all at one moment. They reach sled with [`Index::write`]: whoever changes
+    /// Makes changes visible, all at one moment. They reach their engines with [`Index::write`]: whoever changes
     /// the index has to see to that, and calls [`Index::abandon`] when nobody does any more.
     pub(super) fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
         let hidden = self.overlay.lay(changes, &self.filters);
@@ -269,7 +269,7 @@ impl Index {
         self.tables.is_untidy()
     }
 
-    /// Learns which keys are in sled, some of them at a time, so that those that are not need no look. By the one who
+    /// Learns which keys are there, some of them at a time, so that those that are not need no look. By the one who
     /// calls [`Index::write`], after it.
     pub(super) fn learn(&self) -> Result<(), IndexError> {
         self.filters.learn(LEARNT_AT_ONCE, |tree, last| {

@@ -1,12 +1,12 @@
-//! Rows of the index that are not in sled yet.
+//! Rows of the index that are not in their engines yet.
 //!
-//! An event's rows change several times within milliseconds: stored, processed, delivered. sled writes
+//! An event's rows change several times within milliseconds: stored, processed, delivered. An engine writes
 //! every change to its file, so changes are laid over it in memory first, and the keeper writes each row
 //! as it is then, once. Nothing is lost with the memory: the journal holds every change, and the
-//! checkpoint moves only when sled has them.
+//! checkpoint moves only when the engines have them.
 //!
 //! Rows that are being written stay visible until all of their tree are, so that whoever looks here
-//! first and at sled second finds every row.
+//! first and into the engine second finds every row.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use super::super::tree::Tree;
 use super::filter::Filters;
 use super::{Change, Value};
 
-/// Rows by key; `None` hides the row of sled.
+/// Rows by key; `None` hides the row of the engine.
 pub(super) type Rows = BTreeMap<Value, Option<Value>>;
 
 /// Keys between which to look.
@@ -119,7 +119,7 @@ impl Overlay {
         work();
     }
 
-    /// Takes off what hides rows that are gone from sled.
+    /// Takes off what hides rows that are gone from the engine.
     pub(super) fn uncover(&self, hidden: &[(Tree, Value)]) {
         let mut layers = self.layers();
         for (tree, key) in hidden {
@@ -174,7 +174,7 @@ impl Overlay {
         rows
     }
 
-    /// What left last is in sled.
+    /// What left last is in its engine.
     pub(super) fn written(&self) {
         let left = {
             let mut layers = self.layers();

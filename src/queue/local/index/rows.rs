@@ -1,6 +1,6 @@
-//! Going through rows of the index in order: those in memory laid over those in sled.
+//! Going through rows of the index in order: those in memory laid over those in the engine.
 //!
-//! Rows are fetched a few at a time, memory first and sled second. What is written to sled meanwhile was
+//! Rows are fetched a few at a time, memory first and the engine second. What is written to it meanwhile was
 //! in memory before, so no row is missed, and none is seen as it was before it was changed.
 
 use std::collections::VecDeque;
@@ -181,7 +181,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-        /// Whatever is in memory and whatever in sled: together they are what was put.
+        /// Whatever is in memory and whatever in the engine: together they are what was put.
         #[test]
         fn rows_are_those_that_were_put(
             steps in prop::collection::vec(step(), 0..400),

@@ -17,7 +17,9 @@ use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{
     BlockSizePolicy, BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PinningPolicy,
 };
-use lsm_tree::{AbstractTree, AnyTree, Cache, Guard, SeqNo, SequenceNumberCounter};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, DescriptorTable, Guard, SeqNo, SequenceNumberCounter,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::fault::{self, Point};
@@ -28,6 +30,8 @@ use super::{IndexError, Value};
 
 /// Bytes of a table file, about.
 const FILE_BYTES: u64 = 16 << 20;
+/// Files that are open at a time; a process may have a thousand, and needs them for connections.
+const MOST_OPEN_FILES: usize = 256;
 /// Bytes of a block: what is read to find a row.
 const BLOCK_BYTES: u32 = 4 << 10;
 /// Bits for each key that say whether a file may have it: one key in a hundred is looked up in vain.
@@ -95,6 +99,7 @@ impl fmt::Debug for Table {
 /// The open tables.
 pub(super) struct Tables {
     cache: Arc<Cache>,
+    open_files: Arc<DescriptorTable>,
     moments: Moments,
     /// Why a row could not be read, the first time.
     unreadable: Arc<OnceLock<String>>,
@@ -111,6 +116,7 @@ impl Tables {
     pub(super) fn new(cache_mb: u64) -> Self {
         Self {
             cache: Arc::new(Cache::with_capacity_bytes(cache_mb << 20)),
+            open_files: Arc::new(DescriptorTable::new(MOST_OPEN_FILES)),
             moments: Moments::default(),
             unreadable: Arc::default(),
             tables: Vec::new(),
@@ -123,6 +129,7 @@ impl Tables {
         let tree =
             lsm_tree::Config::new(dir, self.moments.next.clone(), self.moments.visible.clone())
                 .use_cache(Arc::clone(&self.cache))
+                .use_descriptor_table(Some(Arc::clone(&self.open_files)))
                 .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
                 .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(filter)))
                 // They are small, and without them each look-up would read several blocks.
