@@ -10,6 +10,17 @@ use crate::config::Env;
 use crate::setup::{Blueprint, Loaded};
 use crate::telemetry;
 
+/// Takes as many open files as the system allows: by default a process starts with a thousand, which the connections of
+/// `max_connections` would use up alone.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "bridge.open_files: no more than before are allowed");
+    }
+}
+
 /// Run the bridge.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
@@ -31,6 +42,7 @@ impl Serve {
         for warning in &warnings {
             tracing::warn!(target: "config.warning", "{warning}");
         }
+        allow_many_files();
         let drain = blueprint.config.server.shutdown_timeout;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;

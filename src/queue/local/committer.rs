@@ -21,6 +21,7 @@ use crate::queue::{
     Acceptance, NewEvent, Operation, QueueError, Record, RegistryKey, Result, Settlement,
 };
 
+use super::disk::is_disk_full;
 use super::index::{self, Index};
 use super::journal::Writer;
 use super::keeper::Chore;
@@ -428,12 +429,6 @@ pub(super) fn head_of(index: &Index, destination: &str) -> Option<u64> {
         .next()?
         .ok()?;
     tree::due_of(&key).ok().map(|(_, due_ms, _)| due_ms)
-}
-
-/// Whether it may pass by itself, as soon as somebody makes room.
-pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn storage(error: &io::Error) -> QueueError {

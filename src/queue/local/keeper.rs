@@ -1,7 +1,6 @@
 //! The keeper: a thread that writes the index twice a second and brings it to stable storage now and then, prepares the
 //! next segment before it is needed, and watches the disk.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::committer::is_disk_full;
+use super::disk::{directory_bytes, free_bytes, is_disk_full};
 use super::index::{self, Index};
 use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
@@ -74,9 +73,12 @@ impl Keeper {
             self.shared.fail(reason);
         }
         if self.shared.failure().is_some() {
+            // Whoever failed: nothing is written any more, and nobody may wait for it.
+            self.index.abandon();
             return;
         }
-        let mut full = self.shared.free_bytes.load(Ordering::Relaxed) < LEAST_FREE_BYTES;
+        let free = self.shared.free_bytes.load(Ordering::Relaxed);
+        let mut full = free < self.least_free() || self.index.is_overgrown();
         if !full {
             // A failure was noted.
             if self.checkpoint(false).is_ok() {
@@ -90,6 +92,10 @@ impl Keeper {
                 tracing::warn!(%error, segment = next, "queue.segment_not_prepared");
                 full = is_disk_full(&error);
             }
+        }
+        if full {
+            // There may be room to merge what keeps it from being written.
+            let _at_work = self.tidier.try_send(());
         }
         self.shared.set_disk_full(full);
     }
@@ -132,7 +138,7 @@ impl Keeper {
             if !is_due && !durable {
                 return Ok(());
             }
-            if self.index.is_untidy() {
+            if self.index.is_untidy() && !durable {
                 // Until it has ended what it is at; it may have stopped.
                 let _gone = self.tidier.send(());
             }
@@ -158,6 +164,11 @@ impl Keeper {
         Ok(())
     }
 
+    /// Bytes that have to be free for writing what stands in memory only.
+    fn least_free(&self) -> u64 {
+        LEAST_FREE_BYTES + 2 * self.index.unwritten_bytes()
+    }
+
     /// Notes how much is used, and whether too little is free.
     pub(super) fn look_at_disk(&self) {
         let dir = self.segments.dir();
@@ -171,7 +182,7 @@ impl Keeper {
         };
         self.shared.free_bytes.store(free, Ordering::Relaxed);
         // First: whoever is refused hears the graver reason.
-        if free < LEAST_FREE_BYTES {
+        if free < self.least_free() {
             self.shared.set_disk_full(true);
         }
         if self.min_free_disk_bytes > 0 {
@@ -181,28 +192,4 @@ impl Keeper {
             }
         }
     }
-}
-
-/// Bytes free for ordinary users on the file system of `dir`.
-///
-/// # Errors
-/// When the file system does not tell.
-pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
-    let stat = rustix::fs::statvfs(dir)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Bytes of the files in `dir` and in those below it; what cannot be read counts nothing.
-pub(super) fn directory_bytes(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return 0;
-    };
-    let bytes = |entry: std::fs::DirEntry| {
-        let metadata = entry.metadata().ok()?;
-        Some(match metadata.is_dir() {
-            true => directory_bytes(&entry.path()),
-            false => metadata.len(),
-        })
-    };
-    entries.filter_map(|entry| bytes(entry.ok()?)).sum()
 }

@@ -57,6 +57,7 @@ mod blob;
 mod carry;
 mod codec;
 mod committer;
+mod disk;
 mod dump;
 mod examine;
 mod index;
@@ -123,8 +124,8 @@ use shared::Shared;
 use stage::Stage;
 use tidier::Tidier;
 
+pub use disk::free_bytes;
 pub use examine::{Examination, IndexState, examine};
-pub use keeper::free_bytes;
 pub use open::RESTORING;
 pub use options::{LocalOptions, OpenError, OpenReport, SyncMode, VerifyIndex};
 pub use repair::{Repair, reopen, repair};

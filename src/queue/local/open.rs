@@ -10,11 +10,12 @@ use std::sync::Arc;
 use crate::fault::{self, Point};
 
 use super::accept;
+use super::disk::free_bytes;
 use super::index::{self, Change, FORMAT, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
 use super::journal::scan::{Found, scan};
 use super::journal::{self, Position, SEGMENT_HEADER, Segments};
-use super::keeper::{LEAST_FREE_BYTES, free_bytes};
+use super::keeper::LEAST_FREE_BYTES;
 use super::lane_row::LaneRow;
 use super::line;
 use super::options::{LocalOptions, OpenError, OpenReport, VerifyIndex};

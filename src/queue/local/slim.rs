@@ -7,9 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::disk::directory_bytes;
 use super::index::IndexError;
 use super::journal::Segments;
-use super::keeper::directory_bytes;
 
 /// An index is worth slimming from so many segments' size on.
 const WORTH: u64 = 4;

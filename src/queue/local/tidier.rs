@@ -2,10 +2,9 @@
 //! space is given back. It takes as long as it takes: nobody waits for it unless it falls far behind.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::committer::is_disk_full;
+use super::disk::{is_disk_full, is_short_of_files};
 use super::index::{self, Index, IndexError};
 use super::shared::Shared;
 
@@ -31,11 +30,10 @@ impl Tidier {
     /// Works until nobody can wake it any more, or storage has failed.
     pub(super) fn run(self) {
         while let Ok(()) = self.wakes.recv() {
-            let free_bytes = self.shared.free_bytes.load(Ordering::Relaxed);
-            match index::guarded(|| self.index.tidy(free_bytes)) {
+            match index::guarded(|| self.index.tidy(|| self.shared.is_closed())) {
                 Ok(()) => {}
-                // Somebody else took the room; what was to be merged stays as it is.
-                Err(error) if is_full(&error) => {
+                // It passes; what was to be merged stays as it is.
+                Err(error) if may_pass(&error) => {
                     tracing::warn!(%error, "queue.index_not_tidied");
                 }
                 Err(error) => {
@@ -50,6 +48,7 @@ impl Tidier {
     }
 }
 
-fn is_full(error: &IndexError) -> bool {
-    error.io().is_some_and(is_disk_full)
+fn may_pass(error: &IndexError) -> bool {
+    let may_pass = |error| is_disk_full(error) || is_short_of_files(error);
+    error.io().is_some_and(may_pass)
 }

@@ -16,7 +16,7 @@ mod tables;
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fault::{self, Point};
@@ -28,6 +28,7 @@ use self::store::{Put, Store};
 use self::tables::Tables;
 
 use super::codec::{Corrupt, Get, Put as _};
+use super::disk::free_bytes;
 use super::journal::Position;
 use super::options::SyncMode;
 use super::tree::{self, Tree};
@@ -36,6 +37,9 @@ use self::rows::Rows;
 
 /// The format of journal and index together.
 pub(super) const FORMAT: u32 = 3;
+
+/// The format that first had tables beside sled.
+const TABLES_SINCE: u32 = 3;
 
 /// A value as stored.
 pub(super) type Value = sled::IVec;
@@ -67,6 +71,7 @@ pub(super) struct Index {
     stores: [Arc<dyn Store>; Tree::COUNT],
     overlay: Arc<Overlay>,
     filters: Filters,
+    dir: PathBuf,
     sync: SyncMode,
 }
 
@@ -100,6 +105,13 @@ impl Index {
     pub(super) fn open(dir: &Path, cache_mb: u64, sync: SyncMode) -> Result<Self, IndexError> {
         let queues = Queues::open(dir, cache_mb)?;
         guarded(|| {
+            let place = dir.join("tables");
+            let meta = queues.table(Tree::Meta.name())?;
+            let has_tables = format_of(Store::get(&meta, tree::FORMAT)?)? >= Some(TABLES_SINCE);
+            if !has_tables && place.exists() {
+                // Of a move that was cut short: an older program may have gone on since.
+                std::fs::remove_dir_all(&place)?;
+            }
             let mut tables = Tables::new(cache_mb);
             let mut stores = Vec::with_capacity(Tree::COUNT);
             let mut all = Tree::ALL;
@@ -108,10 +120,13 @@ impl Index {
             for tree in all {
                 let name = tree.name();
                 let store: Arc<dyn Store> = match tree.is_looked_up() {
-                    true => Arc::new(tables.open(&dir.join("tables").join(name))?),
+                    true => Arc::new(tables.open(&place.join(name), has_tables)?),
                     false => Arc::new(queues.table(name)?),
                 };
                 stores.push(store);
+            }
+            for made in [place.as_path(), dir] {
+                std::fs::File::open(made)?.sync_all()?;
             }
             let stores = stores
                 .try_into()
@@ -122,6 +137,7 @@ impl Index {
                 stores,
                 overlay: Arc::default(),
                 filters: Filters::default(),
+                dir: dir.to_owned(),
                 sync,
             };
             index.move_in()?;
@@ -229,8 +245,7 @@ impl Index {
         }
         if self.is_checkpoint_due() {
             self.tables.flush()?;
-            // Whoever opens the index has looked at the disk.
-            self.tables.tidy(u64::MAX)?;
+            self.tidy(|| false)?;
         }
         Ok(())
     }
@@ -254,9 +269,22 @@ impl Index {
         self.tables.unflushed_bytes() > UNFLUSHED_BYTES
     }
 
-    /// Keeps the tables in order, beside everything else, as far as there is room for it on the disk. One caller at a time.
-    pub(super) fn tidy(&self, free_bytes: u64) -> Result<(), IndexError> {
-        self.tables.tidy(free_bytes)
+    /// Keeps the tables in order, beside everything else, as far as there is room for it on the disk and until it is told to
+    /// stop. One caller at a time.
+    pub(super) fn tidy(&self, is_stopped: impl Fn() -> bool) -> Result<(), IndexError> {
+        // Some file systems do not tell.
+        let free_bytes = || free_bytes(&self.dir).unwrap_or(u64::MAX);
+        self.tables.tidy(free_bytes, is_stopped)
+    }
+
+    /// Whether nothing more may be written before [`Index::tidy`] has found room.
+    pub(super) fn is_overgrown(&self) -> bool {
+        self.tables.is_overgrown()
+    }
+
+    /// Bytes that stand in memory only, about.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.overlay.bytes() + self.tables.unflushed_bytes()
     }
 
     /// Why a row could not be read, if that has happened.
@@ -343,10 +371,7 @@ impl Index {
 
     /// The format that wrote the index, if it says so.
     pub(super) fn format(&self) -> Result<Option<u32>, IndexError> {
-        let value = self.get(Tree::Meta, tree::FORMAT)?;
-        value
-            .map(|value| Ok(Get::new(&value, "format").small()?))
-            .transpose()
+        format_of(self.get(Tree::Meta, tree::FORMAT)?)
     }
 
     pub(super) fn set_format(&self, format: u32) -> Result<(), IndexError> {
@@ -354,6 +379,13 @@ impl Index {
         value.put_number(u64::from(format));
         self.put_meta(tree::FORMAT, value)
     }
+}
+
+/// What stands at [`tree::FORMAT`].
+fn format_of(value: Option<Value>) -> Result<Option<u32>, IndexError> {
+    value
+        .map(|value| Ok(Get::new(&value, "format").small()?))
+        .transpose()
 }
 
 /// The first key after all that start with `prefix`; empty when there is none.
@@ -395,11 +427,21 @@ mod tests {
             }
             queues.sync().unwrap();
         }
+        {
+            // A move that was cut short, before an older program took a row out.
+            let key = Value::from(&u64::MAX.to_be_bytes());
+            let place = dir.path().join("tables/lane");
+            let mut tables = Tables::new(1);
+            let table = tables.open(&place, false).unwrap();
+            table.write(&[(&key, Some(&key))]).unwrap();
+            tables.flush().unwrap();
+        }
         for _again in 0..2 {
             let index = Index::open(dir.path(), 8, SyncMode::Full).unwrap();
             assert_eq!(index.format().unwrap(), Some(FORMAT));
             for tree in Tree::ALL {
-                let found = index.range(tree, &[], &[]).take(rows.len());
+                let meta = usize::from(tree == Tree::Meta);
+                let found = index.range(tree, &[], &[]).take(rows.len() + 1 - meta);
                 let found: Vec<_> = found.map(Result::unwrap).collect();
                 assert!(found == rows, "{}", tree.name());
                 assert_eq!(index.queues.has(tree.name()), !tree.is_looked_up());
@@ -453,6 +495,7 @@ mod tests {
             done.store(true, SeqCst);
         });
         index.write().unwrap();
+        index.set_format(FORMAT).unwrap();
         index.sync().unwrap();
         drop(index);
         // What was there before is not known by anybody, until it is learnt.

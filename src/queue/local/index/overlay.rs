@@ -186,6 +186,11 @@ impl Overlay {
         drop(left);
     }
 
+    /// Bytes of what was laid over and is not being written yet, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.layers().bytes as u64
+    }
+
     /// Whether the keeper should write now. Says so once until it has.
     pub(super) fn is_heavy(&self) -> bool {
         let mut layers = self.layers();

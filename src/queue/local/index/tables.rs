@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::fault::{self, Point};
 
+use super::super::disk::is_short_of_files;
 use super::overlay::{End, Span};
 use super::store::{Put, Row, Store};
 use super::{IndexError, Value};
@@ -41,16 +42,21 @@ const MANY_DELETIONS: u64 = 1 << 16;
 /// … and they are so great a part of its rows.
 const DELETED_SHARE: u64 = 4;
 
+/// The file without which the engine takes a directory for a new table.
+const CURRENT: &str = "current";
 /// Bytes of a file that are read at a time.
 const PART_BYTES: usize = 1 << 20;
 /// Levels of files that are looked at in turn: the newest files, and those they are merged into.
 const MERGED_LEVELS: usize = 2;
-/// Bytes that one merge of two levels writes at most: the engine takes no more than fifty files of the lower one.
+/// Bytes that a merge writes at most, beside the newest files, which it takes as a whole: the engine takes no more than
+/// fifty files of a lower level.
 const MERGED_BYTES: u64 = 64 * FILE_BYTES;
 /// Bytes on the disk that merging leaves to everybody else.
 const SPARED_BYTES: u64 = 64 << 20;
 /// Files that were flushed and not merged, from which on merging has fallen behind.
 const MANY_RUNS: usize = 16;
+/// … and so many, from which on nothing more is flushed.
+const MOST_RUNS: usize = 200;
 
 /// Numbers the changes: of two rows with the same key the one with the higher number counts.
 #[derive(Debug, Clone, Default)]
@@ -123,8 +129,12 @@ impl Tables {
         }
     }
 
-    /// Opens the table in `dir`, or makes a new one.
-    pub(super) fn open(&mut self, dir: &Path) -> Result<Table, IndexError> {
+    /// Opens the table in `dir`, or makes a new one unless it has to be there.
+    pub(super) fn open(&mut self, dir: &Path, has_to_be: bool) -> Result<Table, IndexError> {
+        if has_to_be && !dir.join(CURRENT).exists() {
+            // A new one would say that no row of it was ever there.
+            return Err(IndexError::Broken(format!("{} is gone", dir.display())));
+        }
         let filter = BloomConstructionPolicy::BitsPerKey(BITS_A_KEY);
         let tree =
             lsm_tree::Config::new(dir, self.moments.next.clone(), self.moments.visible.clone())
@@ -162,29 +172,39 @@ impl Tables {
             let _rotated = table.tree.rotate_memtable();
             let lock = table.tree.get_flush_lock();
             table.tree.flush(&lock, self.moments.now())?;
+            drop(lock);
+            table.let_go()?;
             fault::pass(Point::IndexTableFlushed);
         }
         Ok(())
     }
 
-    /// Merges some of the files that flushing left behind, as far as there is room for it. Beside everything else; one
-    /// caller at a time.
-    pub(super) fn tidy(&self, free_bytes: u64) -> Result<(), IndexError> {
+    /// Merges some of the files that flushing left behind, as far as there is room for it, and until it is told to stop.
+    /// Beside everything else; one caller at a time.
+    pub(super) fn tidy(
+        &self,
+        free_bytes: impl Fn() -> u64,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), IndexError> {
         let merging = Arc::new(Leveled::default().with_table_target_size(FILE_BYTES));
         // What is written until the old files go. What a merge that fails has written would stay until the next opening.
-        let has_room = |bytes| free_bytes > bytes + SPARED_BYTES;
-        for Table { tree, .. } in &self.tables {
-            if !has_room(tree.disk_space().min(MERGED_BYTES)) {
-                continue;
-            }
+        let has_room = |bytes| free_bytes() > bytes + SPARED_BYTES;
+        for table in &self.tables {
+            let tree = &table.tree;
             for _level in 0..MERGED_LEVELS {
-                tree.compact(Arc::clone(&merging) as _, self.moments.now())?;
+                if is_stopped() {
+                    return Ok(());
+                }
+                if has_room(table.merged_bytes()) {
+                    tree.compact(Arc::clone(&merging) as _, self.moments.now())?;
+                }
             }
             let (deletions, rows) = (tree.tombstone_count(), tree.approximate_len() as u64);
             let is_worth_it = deletions > MANY_DELETIONS && deletions > rows / DELETED_SHARE;
             if is_worth_it && has_room(tree.disk_space()) {
                 tree.major_compact(FILE_BYTES, self.moments.now())?;
             }
+            table.let_go()?;
         }
         Ok(())
     }
@@ -196,8 +216,17 @@ impl Tables {
 
     /// Whether merging has fallen behind: each file that was not merged makes every look-up longer.
     pub(super) fn is_untidy(&self) -> bool {
+        self.most_runs() > MANY_RUNS
+    }
+
+    /// Whether no more may be flushed before some of it is merged: the engine counts these files in one byte.
+    pub(super) fn is_overgrown(&self) -> bool {
+        self.most_runs() > MOST_RUNS
+    }
+
+    fn most_runs(&self) -> usize {
         let runs = |table: &Table| table.tree.l0_run_count();
-        self.tables.iter().map(runs).any(|runs| runs > MANY_RUNS)
+        self.tables.iter().map(runs).max().unwrap_or_default()
     }
 }
 
@@ -205,10 +234,11 @@ impl Tables {
 fn verify(tree: &AnyTree) -> Result<(), IndexError> {
     let mut part = vec![0; PART_BYTES];
     for table in tree.current_version().iter_tables() {
-        let mut file = File::open(&*table.path)?;
+        // The engine's kind of error: what does not read here is its file, and it is made anew.
+        let mut file = File::open(&*table.path).map_err(lsm_tree::Error::from)?;
         let mut checksum = Xxh3::new();
         loop {
-            match file.read(&mut part)? {
+            match file.read(&mut part).map_err(lsm_tree::Error::from)? {
                 0 => break,
                 bytes => checksum.update(&part[..bytes]),
             }
@@ -225,10 +255,28 @@ impl Table {
     /// Notes why rows do not read, if they do not.
     fn noted<T>(&self, read: lsm_tree::Result<T>) -> Result<T, IndexError> {
         read.map_err(|error| {
-            // The first one is kept.
-            let _known = self.unreadable.set(error.to_string());
+            if !matches!(&error, lsm_tree::Error::Io(error) if is_short_of_files(error)) {
+                // The first one is kept.
+                let _known = self.unreadable.set(error.to_string());
+            }
             error.into()
         })
+    }
+
+    /// Lets go of what was replaced: rows in memory that were flushed, files that were merged. The engine itself does so
+    /// only with the next change.
+    fn let_go(&self) -> Result<(), IndexError> {
+        let mut versions = self.tree.get_version_history_lock();
+        versions.maintenance(&self.tree.tree_config().path, self.moments.now())?;
+        Ok(())
+    }
+
+    /// Bytes that a merge may write.
+    fn merged_bytes(&self) -> u64 {
+        let version = self.tree.current_version();
+        let newest = version.l0().size();
+        let others = self.tree.disk_space().saturating_sub(newest);
+        newest + others.min(MERGED_BYTES)
     }
 }
 
@@ -286,7 +334,7 @@ mod tests {
     fn what_was_flushed_is_there_again_and_a_later_change_counts() {
         let dir = tempfile::tempdir().unwrap();
         let mut tables = Tables::new(1);
-        let table = tables.open(dir.path()).unwrap();
+        let table = tables.open(dir.path(), false).unwrap();
         write(&table, 0..100, Some(&value(1)));
         tables.flush().unwrap();
         write(&table, 50..60, None);
@@ -296,7 +344,7 @@ mod tests {
         write(&table, 60..70, None);
         drop((table, tables));
         let mut tables = Tables::new(1);
-        let table = tables.open(dir.path()).unwrap();
+        let table = tables.open(dir.path(), false).unwrap();
         assert_eq!(count(&table), 90, "the last ten were never flushed");
         write(&table, 0..10, Some(&value(2)));
         assert_eq!(table.get(&value(5)).unwrap(), Some(value(2)));
@@ -308,7 +356,7 @@ mod tests {
     fn a_damaged_file_is_found_on_opening_or_when_it_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut tables = Tables::new(0);
-        let table = tables.open(dir.path()).unwrap();
+        let table = tables.open(dir.path(), false).unwrap();
         write(&table, 0..5_000, Some(&value(1)));
         tables.flush().unwrap();
         let files = std::fs::read_dir(dir.path().join("tables")).unwrap();
@@ -324,28 +372,38 @@ mod tests {
         );
         assert!(tables.unreadable().is_some());
         drop((table, tables));
-        assert!(Tables::new(1).open(dir.path()).is_err());
+        assert!(Tables::new(1).open(dir.path(), true).is_err());
+        let elsewhere = dir.path().join("elsewhere");
+        let gone = Tables::new(1).open(&elsewhere, true).unwrap_err();
+        assert!(gone.to_string().ends_with("is gone"), "{gone}");
         bytes[1_000] ^= 1;
         std::fs::write(&file, &bytes).unwrap();
-        assert_eq!(count(&Tables::new(1).open(dir.path()).unwrap()), 5_000);
+        assert_eq!(
+            count(&Tables::new(1).open(dir.path(), true).unwrap()),
+            5_000
+        );
     }
 
     #[test]
     fn what_was_deleted_gives_its_space_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut tables = Tables::new(1);
-        let table = tables.open(dir.path()).unwrap();
+        let table = tables.open(dir.path(), false).unwrap();
         let (many, row) = (4 * MANY_DELETIONS, Value::from(vec![7; 100]));
         write(&table, 0..many, Some(&row));
         tables.flush().unwrap();
-        tables.tidy(u64::MAX).unwrap();
+        tables.tidy(|| u64::MAX, || false).unwrap();
         let full = table.tree.disk_space();
         write(&table, 0..many - 10, None);
         tables.flush().unwrap();
-        tables.tidy(full).unwrap();
+        tables.tidy(|| full, || false).unwrap();
         assert!(table.tree.disk_space() >= full, "there was no room");
-        tables.tidy(u64::MAX).unwrap();
+        tables.tidy(|| u64::MAX, || true).unwrap();
+        assert!(table.tree.disk_space() >= full, "it was stopped");
+        tables.tidy(|| u64::MAX, || false).unwrap();
         assert_eq!(count(&table), 10);
+        let files = std::fs::read_dir(dir.path().join("tables")).unwrap();
+        assert_eq!(files.count(), 1, "files that were merged are gone at once");
         assert!(table.tree.disk_space() < full / 100, "{full}");
         assert_eq!(table.tree.tombstone_count(), 0);
     }
@@ -354,14 +412,14 @@ mod tests {
     fn flushing_often_leaves_few_files_when_they_are_tidied() {
         let dir = tempfile::tempdir().unwrap();
         let mut tables = Tables::new(1);
-        let table = tables.open(dir.path()).unwrap();
+        let table = tables.open(dir.path(), false).unwrap();
         for round in 0..40 {
             write(&table, 0..20, Some(&value(round)));
             tables.flush().unwrap();
             assert_eq!(tables.is_untidy(), round >= MANY_RUNS as u64);
         }
         while tables.is_untidy() {
-            tables.tidy(u64::MAX).unwrap();
+            tables.tidy(|| u64::MAX, || false).unwrap();
         }
         assert!(table.tree.table_count() <= 2);
         assert_eq!(count(&table), 20);

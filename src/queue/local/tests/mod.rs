@@ -179,6 +179,20 @@ async fn wrong_counters_are_noticed_and_the_index_is_rebuilt() {
 }
 
 #[tokio::test]
+async fn an_index_without_one_of_its_tables_is_rebuilt_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 40).await;
+    queue.close().await.unwrap();
+    let before = queue.dump().unwrap();
+    drop(queue);
+    std::fs::remove_dir_all(dir.path().join("index/tables/lane")).unwrap();
+    let (queue, report) = open(dir.path());
+    assert!(report.rebuilt, "{report:?}");
+    assert_eq!(queue.dump().unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_table_that_stops_reading_ends_the_queue_and_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let without_cache = LocalOptions {
@@ -377,7 +391,7 @@ async fn bloated(clock: &Clock) -> (tempfile::TempDir, String) {
 async fn an_index_that_has_become_small_gives_its_space_back_at_the_next_start() {
     let clock = Clock::manual(start());
     let (dir, dump) = bloated(&clock).await;
-    let index_bytes = || keeper::directory_bytes(&dir.path().join("index"));
+    let index_bytes = || disk::directory_bytes(&dir.path().join("index"));
     let before = index_bytes();
     let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
     let after = index_bytes();
@@ -401,7 +415,7 @@ async fn giving_space_back_keeps_what_only_the_index_knows() {
     let mut bytes = std::fs::read(&first).unwrap();
     bytes[40] ^= 1;
     std::fs::write(&first, bytes).unwrap();
-    let index_bytes = || keeper::directory_bytes(&dir.path().join("index"));
+    let index_bytes = || disk::directory_bytes(&dir.path().join("index"));
     let before = index_bytes();
     let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
     assert!(index_bytes() < before);
