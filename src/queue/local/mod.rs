@@ -45,7 +45,7 @@
 //! cut, and it cannot be repaired. As an index that may be lost at any time it is good enough, and as a queue it
 //! is fast: what is first is found at once, however much was taken before it. What is looked up by spread keys
 //! costs it a page to read and a page to write each, though, and memory for each page; that stands in merge
-//! trees, which take the first row of a queue for a longer and longer search. So each has what suits it.
+//! trees. Those would have to search longer and longer for the first row of a queue. So each has what suits it.
 
 mod accept;
 pub mod baseline;
