@@ -82,8 +82,8 @@ const READERS: u32 = 3;
 const WAITING: usize = 1024;
 /// The writer's pages in memory, in SQLite's own words: 24 MB.
 const WRITER_CACHE: &str = "-24576";
-/// Pages of the write-ahead log that are folded into the file at once: 64 MB.
-const CHECKPOINT: &str = "16000";
+/// Pages of the write-ahead log that are folded into the file at once: 16 MB.
+const CHECKPOINT: &str = "4000";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A handle to the store; cheap to clone.
