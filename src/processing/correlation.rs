@@ -15,6 +15,8 @@ use crate::registry::{Appointment, Call, Link, LinkKind, View, earlier, later, p
 
 /// The most calls of one phone or address that are looked at for one of a source that counts.
 const MOST_CALLS: usize = 64;
+/// The most appointments of one address, before and after, that are looked at for one that knows a phone or a call.
+const MOST_APPOINTMENTS: usize = 16;
 
 /// Where an outcome goes at one destination, and how that was found.
 #[derive(Debug, Default)]
@@ -198,27 +200,28 @@ impl<'v, 'r> Finder<'v, 'r> {
         }
     }
 
-    /// Asks the last appointment before, else the next after, that was made with this address.
+    /// Asks the appointments that were made with this address, the last one before and then back, else the next one after and
+    /// then on, for the first that knows a phone or a call: other calendars may have taken bookings of the same
+    /// person without one. When none does, the nearest tells what it knows.
     fn appointment_of(&mut self, email: &str, trail: &mut Trail<'_>) -> Result<Option<String>> {
         let key = places::appointments_of_email(email);
         let (anchor, look_back) = (trail.anchor, trail.options.look_back);
-        let before = (earlier(anchor, look_back), anchor);
-        let mut found = self.view.find(key, before, Order::Newest, 1)?;
-        if found.is_empty() {
-            let after = (anchor, later(anchor, look_back));
-            found = self.view.find(key, after, Order::Oldest, 1)?;
+        let before = ((earlier(anchor, look_back), anchor), Order::Newest);
+        let after = ((anchor, later(anchor, look_back)), Order::Oldest);
+        let mut nearest = None;
+        for (window, order) in [before, after] {
+            for (start, key) in self.view.find(key, window, order, MOST_APPOINTMENTS)? {
+                let Some(appointment) = self.view.record::<Appointment>(key)? else {
+                    continue;
+                };
+                let known = &appointment.known;
+                if known.phone.get().is_some() || known.call_id.get().is_some() {
+                    return Ok(Some(trail.learn_appointment(email, start, &appointment)));
+                }
+                nearest.get_or_insert((start, appointment));
+            }
         }
-        let Some((start, key)) = found.pop() else {
-            return Ok(None);
-        };
-        let Some(appointment) = self.view.record::<Appointment>(key)? else {
-            return Ok(None);
-        };
-        let news = trail.learn(|subject| appointment.known.fill(subject));
-        Ok(Some(format!(
-            "the appointment with {email} at {start} tells {}",
-            listed(&news)
-        )))
+        Ok(nearest.map(|(start, appointment)| trail.learn_appointment(email, start, &appointment)))
     }
 
     /// Looks for the call under a phone or address, as the destination's `touch` says. When the agent is known,
@@ -350,6 +353,19 @@ impl<'a> Trail<'a> {
         fill(&mut self.subject);
         fill(&mut self.told);
         news(&before, &self.subject)
+    }
+
+    fn learn_appointment(
+        &mut self,
+        email: &str,
+        start: Timestamp,
+        appointment: &Appointment,
+    ) -> String {
+        let news = self.learn(|subject| appointment.known.fill(subject));
+        format!(
+            "the appointment with {email} at {start} tells {}",
+            listed(&news)
+        )
     }
 }
 

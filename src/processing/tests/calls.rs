@@ -229,6 +229,32 @@ async fn an_email_finds_the_phone_of_its_appointment_and_so_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bookings_without_a_phone_do_not_hide_the_one_that_has_it() {
+    let known = format!("booking=b email=a@example.com {PHONE}");
+    let unknown = "booking=z email=a@example.com";
+    // At the same moment, nearer to the outcome on either side of it, and on the other side of it.
+    for (with, without) in [(60, 60), (60, 70), (140, 120), (140, 70)] {
+        let mut world = World::new();
+        world
+            .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 5)])
+            .await;
+        let times = Some((without, without + 30));
+        world
+            .hear("other-cal", vec![appointment(Booked, unknown, 8, times)])
+            .await;
+        let times = Some((with, with + 30));
+        world
+            .hear("cal", vec![appointment(Booked, &known, 10, times)])
+            .await;
+        world
+            .hear("crm", vec![outcome(Closed, "email=a@example.com", 100)])
+            .await;
+        world.settle().await;
+        assert_eq!(world.held(CALLS), [("c1", "closed")], "{with} {without}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_contact_seen_before_lends_its_phone() {
     let mut world = World::new();
     world
