@@ -183,13 +183,13 @@ impl Gate {
         self.paused = true;
     }
 
-    /// Everything that holds deliveries back is forgotten.
-    pub(crate) fn resume(&mut self) {
+    /// Everything that holds deliveries back is forgotten. Answers those that wait for a later moment because of a hold.
+    pub(crate) fn resume(&mut self) -> Vec<DeliveryId> {
         self.paused = false;
         self.held = None;
         self.not_before = None;
-        self.suspects.clear();
         self.breaker.reset();
+        self.suspects.drain(..).collect()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -332,7 +332,7 @@ mod tests {
         gate.record(Signal::Failing, false, at(0));
         gate.credentials_refused(delivery(1), "401", at(0));
         assert_eq!(gate.allowance(at(1_000_000)), Allowance::Nothing(None));
-        gate.resume();
+        assert_eq!(gate.resume(), [delivery(1)], "it was put off");
         assert_eq!(gate.allowance(at(0)), Allowance::All);
         assert!(gate.held().is_none() && !gate.is_paused());
     }

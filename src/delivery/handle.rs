@@ -14,7 +14,7 @@ use super::worker::{Courier, Worker};
 use crate::clock::Clock;
 use crate::egress::{Client, ClientError};
 use crate::model::DestinationName;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueError};
 use crate::store::Store;
 
 pub use super::worker::DestinationState;
@@ -46,6 +46,17 @@ pub struct Destination {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no destination `{0}`")]
 pub struct UnknownDestination(pub DestinationName);
+
+/// Why a destination was not resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// There is none of that name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownDestination),
+    /// It takes deliveries again, but those that a hold had put off wait for their time.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
 
 /// Running delivery.
 pub struct DeliveryHandle {
@@ -111,13 +122,13 @@ impl DeliveryHandle {
         Ok(())
     }
 
-    /// Ends a pause, a hold and an open breaker: deliveries flow at once.
+    /// Ends a pause, a hold and an open breaker: deliveries flow at once, also those that a hold had put off.
     ///
     /// # Errors
-    /// [`UnknownDestination`].
-    pub fn resume(&self, name: &DestinationName) -> Result<(), UnknownDestination> {
-        self.worker(name)?.resume();
-        Ok(())
+    /// [`ResumeError`].
+    pub async fn resume(&self, name: &DestinationName) -> Result<(), ResumeError> {
+        let worker = self.worker(name)?;
+        Ok(worker.resume().await?)
     }
 
     /// Replaces all destinations. Nothing is lost and nothing counted: attempts in flight finish

@@ -38,6 +38,8 @@ pub use crate::egress::{AddressKind, AddressPolicy, AddressRefused, ClientError}
 pub use breaker::{BreakerOptions, BreakerState};
 pub use dialect::{Dialect, Unrenderable};
 pub use gate::Held;
-pub use handle::{DeliveryHandle, Destination, DestinationState, Means, UnknownDestination, start};
+pub use handle::{
+    DeliveryHandle, Destination, DestinationState, Means, ResumeError, UnknownDestination, start,
+};
 pub use options::DestinationOptions;
 pub use retry::{Jitter, RetryPolicy};

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::egress::Client;
 use crate::metrics::DestinationMetrics;
 use crate::model::DestinationName;
-use crate::queue::Queue;
+use crate::queue::{Operation, Queue, QueueError};
 use crate::store::Store;
 
 /// Writes to the store are gathered by its writer, 512 at most: while they are committed, as many others are claimed and settled.
@@ -129,9 +129,21 @@ impl Worker {
         self.gate().pause();
     }
 
-    pub(super) fn resume(&self) {
-        self.gate().resume();
+    /// Opens the gate; what a hold had put off is due at once.
+    ///
+    /// # Errors
+    /// When storage fails; the gate is open all the same.
+    pub(super) async fn resume(&self) -> Result<(), QueueError> {
+        let put_off = self.gate().resume();
         self.gate_changed(self.clock.now());
+        for delivery in put_off {
+            match self.queue.operate(delivery, Operation::Hasten).await {
+                // It is being tried right now, or past its retention.
+                Ok(_) | Err(QueueError::State(_) | QueueError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Shows the gate's state in the metrics and wakes the dispatcher.

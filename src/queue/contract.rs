@@ -42,6 +42,7 @@ macro_rules! contract_suite {
             one_delivery_per_lane_is_out_at_a_time
             older_truth_never_follows_newer
             a_retry_waits_for_its_time
+            a_delivery_that_waits_is_hastened_and_others_stay_as_they_are
             a_final_outcome_outranks_and_a_withdrawal_gives_way
             nothing_left_is_cleared_or_said_to_be_impossible
             what_the_target_holds_is_not_sent_again
@@ -378,6 +379,28 @@ pub(crate) async fn a_retry_waits_for_its_time(f: &Fixture) {
     let numbers: Vec<u32> = attempts.iter().map(|a| a.number).collect();
     assert_eq!(numbers, [1, 2]);
     assert_eq!(attempts[0].verdict, VerdictKind::Retry);
+}
+
+pub(crate) async fn a_delivery_that_waits_is_hastened_and_others_stay_as_they_are(f: &Fixture) {
+    f.say(1, "t", OutcomeKind::Shown, 1).await;
+    let claim = f.claim_one().await;
+    let hasten = || f.queue.operate(claim.delivery, Operation::Hasten);
+    assert!(
+        matches!(hasten().await, Err(QueueError::State(_))),
+        "in flight"
+    );
+    let release = Settlement::Released {
+        due_at: Some(later(3600)),
+    };
+    f.queue.settle(claim.delivery, release).await.unwrap();
+    assert!(f.claim().await.is_empty());
+    let view = hasten().await.unwrap();
+    assert_eq!((view.state, view.attempts), (DeliveryState::Pending, 0));
+    let again = f.claim_one().await;
+    assert_eq!(again.delivery, claim.delivery);
+    f.queue.settle(again.delivery, delivered(1)).await.unwrap();
+    assert_eq!(hasten().await.unwrap().state, DeliveryState::Delivered);
+    assert!(f.claim().await.is_empty());
 }
 
 pub(crate) async fn a_final_outcome_outranks_and_a_withdrawal_gives_way(f: &Fixture) {

@@ -344,6 +344,8 @@ pub enum Operation {
     Redrive,
     /// A dead letter is put aside for good: it becomes `cancelled`.
     Discard,
+    /// An open delivery that waits for its time is due now; any other stays as it is.
+    Hasten,
 }
 
 /// A lane's numbers, kept up to date without scanning.

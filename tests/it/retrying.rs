@@ -244,20 +244,15 @@ async fn refused_credentials_hold_the_destination_and_cost_no_attempt() {
     destination.finish().await;
 
     destination.answer(Answer::ok());
-    assert_eq!(
-        bridge
-            .tell("/destinations/crm/resume", &Value::Null)
-            .await
-            .status,
-        204
-    );
-    assert_eq!(destination.request().await.body["call_id"], "call-2");
-    let delivery = bridge.delivery(&second, "crm", "delivered").await;
-    assert_eq!(delivery["attempts"], 1);
-    // The one that was refused is not held any more and comes back at its own time.
-    let delivery = bridge.delivery(&first, "crm", "pending").await;
-    assert_eq!(delivery["attempts"], 0);
-    assert!(moment(&delivery["due_at"]) > minutes_ago(0), "{delivery}");
+    destination.answer(Answer::ok());
+    let reply = bridge.tell("/destinations/crm/resume", &Value::Null).await;
+    assert_eq!(reply.status, 204);
+    for story in [&second, &first] {
+        let delivery = bridge.delivery(story, "crm", "delivered").await;
+        assert_eq!(delivery["attempts"], 1);
+    }
+    destination.request().await;
+    destination.request().await;
     destination.finish().await;
 }
 

@@ -82,12 +82,14 @@ async fn resuming_ends_a_hold_at_once() {
     let mut slow_probes = options();
     slow_probes.hold_probe = Duration::from_secs(3600);
     let bench = Bench::crm(&destination, slow_probes);
-    bench.queue.add("crm", "a");
+    let refused = bench.queue.add("crm", "a");
     bench.queue.settlements(1).await;
-    bench.queue.add("crm", "b");
-    bench.handle.resume(&name("crm")).unwrap();
+    bench.handle.resume(&name("crm")).await.unwrap();
     let settled = bench.queue.settlements(2).await;
-    assert_eq!(kind_of(&settled[1].1), "delivered");
+    assert_eq!(
+        (settled[1].0, kind_of(&settled[1].1)),
+        (refused, "delivered")
+    );
     assert_eq!(bench.state().held, None);
     bench.stop().await;
     destination.assert_done();
@@ -135,7 +137,7 @@ async fn a_pause_lasts_until_resumed() {
     let same = http("crm", at(destination.address), options());
     bench.handle.reload(vec![same]).unwrap();
     assert!(bench.state().paused);
-    bench.handle.resume(&name("crm")).unwrap();
+    bench.handle.resume(&name("crm")).await.unwrap();
     bench.queue.settlements(1).await;
     bench.stop().await;
     destination.assert_done();

@@ -237,8 +237,20 @@ impl Queue for FakeQueue {
     fn replay(&self, _: Vec<EventId>) -> BoxFuture<'_, Result<usize>> {
         unused()
     }
-    fn operate(&self, _: DeliveryId, _: Operation) -> BoxFuture<'_, Result<DeliveryView>> {
-        unused()
+    fn operate(
+        &self,
+        delivery: DeliveryId,
+        operation: Operation,
+    ) -> BoxFuture<'_, Result<DeliveryView>> {
+        assert_eq!(operation, Operation::Hasten);
+        let now = self.clock.now();
+        if let Some(item) = self.state.lock().unwrap().items.get_mut(&delivery) {
+            item.due_at = item.due_at.min(now);
+        }
+        self.due.notify_waiters();
+        // Its view is of no interest to workers.
+        let gone = QueueError::NotFound(delivery.to_string());
+        Box::pin(std::future::ready(Err(gone)))
     }
     fn event(&self, _: EventId) -> BoxFuture<'_, Result<StoredEvent>> {
         unused()

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use crate::delivery::UnknownDestination;
+use crate::delivery::{ResumeError, UnknownDestination};
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
@@ -45,10 +45,11 @@ pub(super) async fn resume(
     path: web::Path<String>,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    office
-        .delivery
-        .resume(&known(&office, &path)?)
-        .map_err(off)?;
+    let resumed = office.delivery.resume(&known(&office, &path)?).await;
+    resumed.map_err(|error| match error {
+        ResumeError::Unknown(unknown) => off(unknown),
+        ResumeError::Queue(error) => error.into(),
+    })?;
     Ok(HttpResponse::NoContent().finish())
 }
 

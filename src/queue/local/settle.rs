@@ -228,6 +228,14 @@ pub(super) fn operate(tx: &mut Tx<'_>, id: DeliveryId, operation: Operation) -> 
                 state,
             );
         }
+        (Operation::Hasten, _) => {
+            let now_ms = tx.now_ms();
+            let later = |open: &Open| open.delivery == id && open.due_ms > now_ms;
+            if case.lane.open.as_ref().is_some_and(later) {
+                case.postpone(tx, now_ms);
+                tx.effects.due.push((case.lane.destination.clone(), now_ms));
+            }
+        }
     }
     case.save(tx);
     Ok(())
