@@ -92,7 +92,7 @@ impl<'r, 'a> Section<'r, 'a> {
     pub(super) fn get<T>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&Value) -> Read<T>,
+        read: impl FnOnce(&Value) -> Read<T>,
     ) -> Option<T> {
         self.taken.insert(key);
         let value = self.entries.remove(key)?;

@@ -71,9 +71,21 @@ fn row(value: &Value) -> Read<String> {
 }
 
 fn in_file(section: &mut Section<'_, '_>, dir: &Path) -> Option<Rows> {
-    let file = section.get("file", |value| file(&read::text(value)?, dir))?;
-    if file.extension().is_some_and(|end| end == "toml") {
-        return Some(Rows::Toml(file));
+    let mut written = String::new();
+    let file = section.get("file", |value| {
+        written = read::text(value)?;
+        file(&written, dir)
+    });
+    // What else belongs to it depends on its name, whether it is there or not.
+    match Path::new(&written).extension().and_then(|end| end.to_str()) {
+        Some("toml") => return file.map(Rows::Toml),
+        Some("csv") => {}
+        _ => {
+            for column in ["key", "value"] {
+                let _unused: Option<String> = section.get(column, read::text);
+            }
+            return None;
+        }
     }
     let column = |section: &mut Section<'_, '_>, key, example: &str| {
         let help = format!("name a column of the file's first line: {key} = \"{example}\"");
@@ -82,7 +94,7 @@ fn in_file(section: &mut Section<'_, '_>, dir: &Path) -> Option<Rows> {
     let key = column(section, "key", "location");
     let value = column(section, "value", "agent");
     Some(Rows::Csv {
-        file,
+        file: file?,
         key: key?,
         value: value?,
     })

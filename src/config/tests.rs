@@ -859,6 +859,10 @@ kee = "id"
 file = "gone.csv"
 [tables.sheet]
 file = "sheet.xls"
+[tables.columns]
+file = "gone.csv"
+key = "id"
+value = "name"
 "#;
     let directory = Directory::with(text);
     directory.file("reps.csv", "id,name\n");
@@ -869,8 +873,11 @@ file = "sheet.xls"
     4:9 `key` is missing | name a column of the file's first line: key = "location"
     4:9 `value` is missing | name a column of the file's first line: value = "agent"
     6:1 `tables.reps.kee` is not an option | did you mean `tables.reps.key`?
+    7:9 `key` is missing | name a column of the file's first line: key = "location"
+    7:9 `value` is missing | name a column of the file's first line: value = "agent"
     8:8 `tables.gone.file`: there is no file `DIR/gone.csv` | the path is relative to the configuration directory
     10:8 `tables.sheet.file`: tables are read from `.csv` and `.toml` files | name such a file, relative to the configuration directory
+    12:8 `tables.columns.file`: there is no file `DIR/gone.csv` | the path is relative to the configuration directory
     "#);
 }
 

@@ -348,15 +348,16 @@ fn read_rules(
         cx.error(item.span(), message, None);
         return rules;
     }
+    let mut ids = BTreeSet::new();
     for item in list.iter() {
-        let rule = rule::read(item, vocabulary, cx);
-        if let Some(rule) = rule {
-            if rules.iter().any(|other| other.id == rule.id) {
-                let message = format!("two rules are called `{}`", rule.id);
-                cx.error(rule.span.clone(), message, None);
-            }
-            rules.push(Arc::new(rule));
+        // Looked at by itself: a rule with other mistakes has an id, too.
+        let id = item.get_ref().as_table().and_then(|rule| rule.get("id"));
+        if let Some((span, id)) = id.and_then(|id| Some((id.span(), id.get_ref().as_str()?)))
+            && !ids.insert(id)
+        {
+            cx.error(span, format!("two rules are called `{id}`"), None);
         }
+        rules.extend(rule::read(item, vocabulary, cx).map(Arc::new));
         cx.within(None);
     }
     rules

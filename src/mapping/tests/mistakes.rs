@@ -289,10 +289,13 @@ call_id = "{event.a | lowr}"
 phon = "x"
 [[rule]]
 outcome = "{event.a | table: none}"
+[[rule]]
+id = "one"
+outcome = "lst"
 "#;
     let found = mistakes(text);
     let lines: Vec<usize> = found.iter().map(|d| d.position().unwrap().0).collect();
-    assert_eq!(lines, [2, 5, 5, 5, 6, 8, 9, 10, 11], "{found:#?}");
+    assert_eq!(lines, [2, 5, 5, 5, 6, 8, 9, 10, 11, 13, 14], "{found:#?}");
 }
 
 #[test]
