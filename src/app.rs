@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, DeliveryHandle};
+use crate::diagnostic::Diagnostic;
 use crate::egress::AddressPolicy;
 use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, Sessions, StoreApis, Tokens};
 use crate::lookup::{LookupService, Subscriber};
@@ -97,6 +98,7 @@ pub struct Bridge {
     pub queue: Arc<dyn Queue>,
     /// The outcome store, unless it is turned off.
     pub store: Option<Store>,
+    sources: Arc<BTreeMap<SourceName, Arc<Source>>>,
     listeners: Vec<Listener>,
     processor: JoinHandle<Result<(), QueueError>>,
     upkeep: JoinHandle<()>,
@@ -212,7 +214,7 @@ impl Bridge {
         let listeners = listen(&config, inlet, office)?;
         let upkeep = tokio::spawn(upkeep(
             Arc::clone(&queue),
-            sources,
+            Arc::clone(&sources),
             clock,
             config.storage.retention,
             intake.clone(),
@@ -224,6 +226,7 @@ impl Bridge {
             report,
             queue,
             store,
+            sources,
             listeners,
             processor: processing,
             upkeep,
@@ -241,6 +244,14 @@ impl Bridge {
             Ok(Err(error)) => error.into(),
             Ok(Ok(())) => QueueError::Closed.into(),
             Err(panic) => QueueError::Storage(panic.to_string().into()).into(),
+        }
+    }
+
+    /// Reads mapping files and tables again now, as it does by itself every few seconds. What has mistakes changes nothing, and the
+    /// log says so.
+    pub fn reload(&self) {
+        for source in self.sources.values() {
+            report_reload(source, source.reload());
         }
     }
 
@@ -379,7 +390,7 @@ async fn upkeep(
             () = shutdown.cancelled() => return,
             _ = reload.tick() => {
                 for source in sources.values() {
-                    report_reload(source);
+                    report_reload(source, source.watch());
                 }
             }
             _ = prune.tick() => {
@@ -395,8 +406,8 @@ async fn upkeep(
     }
 }
 
-fn report_reload(source: &crate::setup::Source) {
-    match source.watch() {
+fn report_reload(source: &Source, reloaded: Result<bool, Vec<Diagnostic>>) {
+    match reloaded {
         Ok(false) => {}
         Ok(true) => {
             metrics::config_reloaded(true);

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use jiff::{SignedDuration, Timestamp};
 use outcome_bridge::connector::{
     Catalogue, Connector, Inbound, InboundRequest, Reception, RefusalCode, RequestParts,
-    SourceOptions,
+    SourceOptions, Verification,
 };
 use outcome_bridge::diagnostic::Diagnostic;
 use outcome_bridge::model::{ConnectorName, Settings, SourceName};
@@ -136,7 +136,7 @@ impl Fixture {
         let options = SourceOptions {
             source: SourceName::new(&self.source).unwrap(),
             public_url: self.public_url.clone(),
-            verification_none_confirmed: false,
+            verification: Verification::Required,
             dedupe_window: None,
         };
         let source = self.source();

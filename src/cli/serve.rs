@@ -7,6 +7,7 @@ use super::exit::{Exit, Failure};
 use super::terminal::Output;
 use crate::app::Bridge;
 use crate::config::Env;
+use crate::diagnostic::Diagnostic;
 use crate::setup::{Blueprint, Loaded};
 use crate::telemetry;
 
@@ -38,7 +39,7 @@ impl Serve {
         output.diagnostics(&warnings);
         telemetry::init(blueprint.config.log.format, &blueprint.config.log.filter)
             .map_err(Failure::of)?;
-        let warnings: Vec<String> = warnings.into_iter().map(|w| w.message).collect();
+        let warnings: Vec<String> = warnings.iter().map(Diagnostic::in_short).collect();
         for warning in &warnings {
             tracing::warn!(target: "config.warning", "{warning}");
         }
@@ -46,6 +47,7 @@ impl Serve {
         let drain = blueprint.config.server.shutdown_timeout;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::of)?;
         let mut bridge = tokio::select! {
             started = Bridge::start(blueprint, warnings) => started.map_err(Failure::of)?,
             _ = terminate.recv() => return Err(Failure::Failed("stopped before it had started".into())),
@@ -60,10 +62,16 @@ impl Serve {
             bridge.inlet,
             bridge.office,
         );
-        let failure = tokio::select! {
-            error = bridge.failed() => Some(error),
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+        let failure = loop {
+            tokio::select! {
+                error = bridge.failed() => break Some(error),
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                _ = hangup.recv() => {
+                    bridge.reload();
+                    self.examine().await;
+                }
+            }
         };
         if let Some(error) = failure {
             tracing::error!(target: "bridge.failed", %error, "stopping: storage failed; a restart goes on where it was");
@@ -85,6 +93,28 @@ impl Serve {
             Err(_elapsed) => Err(Failure::Failed(
                 "draining took too long; nothing acknowledged is lost".into(),
             )),
+        }
+    }
+
+    /// Says whether the configuration as it stands now would do for the next start; what it says beyond rules and tables
+    /// holds from then on.
+    async fn examine(&self) {
+        let location = self.config.config.clone();
+        let load = move || Blueprint::load(&location, &Env::system());
+        match tokio::task::spawn_blocking(load).await {
+            Ok(Ok(_)) => tracing::info!(
+                target: "config.reloaded",
+                "mapping files and tables were read again; changes of outcome-bridge.toml hold from the next start"
+            ),
+            Ok(Err(mistakes)) => tracing::warn!(
+                target: "config.refused",
+                mistakes = mistakes.len(),
+                first = mistakes.first().map(Diagnostic::in_short),
+                "the configuration has mistakes, see `outcome-bridge check`; what held before goes on holding"
+            ),
+            Err(error) => {
+                tracing::error!(target: "config.refused", %error, "the configuration was not read")
+            }
         }
     }
 }

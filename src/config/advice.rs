@@ -69,7 +69,7 @@ fn warn_of_stray_mappings(config: &Config, findings: &mut Findings<'_>, dir: &Pa
     let used: BTreeSet<&Path> = config
         .sources
         .values()
-        .filter_map(|s| s.mapping.as_deref())
+        .map(|source| source.mapping.path.as_path())
         .collect();
     let Ok(listed) = std::fs::read_dir(dir.join("mappings")) else {
         return;

@@ -312,7 +312,7 @@ fn files(config: &Config, file: &Path) -> Vec<PathBuf> {
     let mappings = config
         .sources
         .values()
-        .filter_map(|source| source.mapping.clone());
+        .filter_map(|source| Some(source.mapping.in_use()?.to_owned()));
     let tables = config.tables.values().filter_map(|table| table.rows.file());
     std::iter::once(file.to_owned())
         .chain(mappings)

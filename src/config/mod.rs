@@ -64,7 +64,7 @@ pub use route::Route;
 pub use server::Server;
 pub use size::ByteSize;
 pub(crate) use source::GRACE;
-pub use source::{Source, Verification};
+pub use source::{MappingFile, Source, Verification};
 pub use storage::Storage;
 pub use store::{Store, StoreApi, StoreKey};
 pub use table::{Rows, Table};

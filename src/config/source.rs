@@ -30,9 +30,8 @@ pub struct Source {
     pub currency: Option<Currency>,
     /// How requests are verified. Default: as the connector says.
     pub verification: Verification,
-    /// The file with its rules: the one that is set, or `mappings/NAME.toml` if it is there. Default:
-    /// the connector's rules.
-    pub mapping: Option<PathBuf>,
+    /// The file with its rules. Default: `mappings/NAME.toml`; while that is not there, the connector's rules hold.
+    pub mapping: MappingFile,
     /// How long repeats are recognised. Default: as the connector says.
     pub dedupe_window: Option<Duration>,
     /// How long after an appointment's end it counts as attended when nobody said otherwise. Default 2 hours.
@@ -45,6 +44,22 @@ pub struct Source {
     pub allow_networks: Vec<IpNet>,
     /// What the connector asks for.
     pub settings: Settings,
+}
+
+/// Where the operator's rules of a source are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the configuration names it. A file that it does not name need not be there, and may come and go.
+    pub named: bool,
+}
+
+impl MappingFile {
+    /// The file, if there should be rules in it now.
+    pub fn in_use(&self) -> Option<&Path> {
+        (self.named || self.path.exists()).then_some(self.path.as_path())
+    }
 }
 
 /// How a source's requests are verified.
@@ -95,7 +110,7 @@ impl Source {
                 .unwrap_or_default(),
             mapping: section
                 .optional("mapping", |value| mapping(&read::text(value)?, dir))
-                .or_else(|| Some(mapping_of(&name, dir)).filter(|path| path.exists())),
+                .unwrap_or_else(|| mapping_of(&name, dir)),
             dedupe_window: section.optional(
                 "dedupe_window",
                 read::duration(Duration::from_secs(1)..=DAY * 366),
@@ -127,14 +142,17 @@ pub(super) const CONNECTOR_HELP: &str =
     "name the connector to use; `outcome-bridge connectors list` shows them";
 
 /// Where the rules of a source are looked for when it does not say.
-pub(super) fn mapping_of(name: &SourceName, dir: &Path) -> PathBuf {
-    dir.join("mappings").join(format!("{name}.toml"))
+fn mapping_of(name: &SourceName, dir: &Path) -> MappingFile {
+    MappingFile {
+        path: dir.join("mappings").join(format!("{name}.toml")),
+        named: false,
+    }
 }
 
-fn mapping(path: &str, dir: &Path) -> Read<PathBuf> {
+fn mapping(path: &str, dir: &Path) -> Read<MappingFile> {
     let path = dir.join(path);
     if path.is_file() {
-        return Ok(path);
+        return Ok(MappingFile { path, named: true });
     }
     Err(Wrong::new(format!("there is no file `{}`", path.display()))
         .help("the path is relative to the configuration directory; leave it out to use the connector's rules"))

@@ -187,8 +187,10 @@ pub(super) struct Checked {
     pub(super) public: Map<String, Value>,
     /// The secret values, by field.
     pub(super) secrets: BTreeMap<String, Vec<Secret>>,
-    /// Made up, to check the connector itself: missing keys are no mistake.
+    /// Made up, to check the connector itself.
     pub(super) sample: bool,
+    /// For a source whose requests are not verified.
+    pub(super) unverified: bool,
 }
 
 impl Checked {
@@ -216,6 +218,27 @@ impl Checked {
         } else {
             Err(mistakes)
         }
+    }
+
+    /// The same for a source whose requests are not verified: secrets need not be set.
+    pub(super) fn unverified(
+        fields: &[Field],
+        role: Role,
+        settings: &Settings,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut fields = fields.to_vec();
+        for field in fields.iter_mut().filter(|field| field.secret) {
+            field.required = false;
+        }
+        Ok(Self {
+            unverified: true,
+            ..Self::new(&fields, role, settings)?
+        })
+    }
+
+    /// Whether a key that is missing is no mistake.
+    pub(super) fn may_lack_keys(&self) -> bool {
+        self.sample || self.unverified
     }
 
     /// Values that stand for an operator's, to check the connector itself.

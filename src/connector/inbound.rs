@@ -37,11 +37,25 @@ pub struct SourceOptions {
     pub source: SourceName,
     /// The URL that the vendor calls, without a query.
     pub public_url: String,
-    /// `verification = "none"` stands at the source.
-    pub verification_none_confirmed: bool,
+    /// What is asked of its requests.
+    pub verification: Verification,
     /// How long repeats are recognised, in place of the connector's own window.
     pub dedupe_window: Option<SignedDuration>,
 }
+
+/// What is asked of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// What the connector says, and it has to say something.
+    Required,
+    /// What the connector says, even if that is nothing: for its cases.
+    AsConnector,
+    /// Nothing, because the configuration says so (`verification = "none"`). Secrets need not be set.
+    Off,
+}
+
+/// Why an [`Inbound`] does not verify whose connector could.
+const SWITCHED_OFF: &str = "`verification = \"none\"` stands at the source";
 
 /// See the module.
 pub struct Inbound {
@@ -86,7 +100,12 @@ impl Inbound {
         options: &SourceOptions,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let place = settings.place.as_ref();
-        let checked = Checked::new(&connector.fields, Role::Source, settings)?;
+        let checked = match options.verification {
+            Verification::Off => Checked::unverified(&connector.fields, Role::Source, settings)?,
+            Verification::Required | Verification::AsConnector => {
+                Checked::new(&connector.fields, Role::Source, settings)?
+            }
+        };
         let log = connector.log();
         let extra = [
             ("public_url", options.public_url.as_str()),
@@ -94,9 +113,9 @@ impl Inbound {
         ];
         let rules = Rules::read_from(&log, connector, &checked, &extra);
         let lookups = Lookups::read_from(&log, connector, &checked, &extra);
-        if let (Some(reason), false) = (
+        if let (Some(reason), Verification::Required) = (
             rules.as_ref().and_then(|rules| rules.verifier.unverified()),
-            options.verification_none_confirmed,
+            options.verification,
         ) {
             let message = format!("nothing about this source's requests can be verified: {reason}");
             log.push(diagnostic(place, message).help(
@@ -104,15 +123,9 @@ impl Inbound {
             ));
         }
         let failed = log.has_errors();
-        let mut found = log.into_diagnostics();
+        let found = log.into_diagnostics();
         match rules {
             Some(mut rules) if !failed => {
-                if let Some(reason) = rules.verifier.unverified() {
-                    let message = format!("source `{}` is not verified: {reason}", options.source);
-                    let mut warning = diagnostic(place, message);
-                    warning.severity = crate::diagnostic::Severity::Warning;
-                    found.push(warning);
-                }
                 rules.window = options.dedupe_window.unwrap_or(rules.window);
                 let inbound = Self {
                     rules,
@@ -360,7 +373,13 @@ impl Rules {
         let mut redaction = read_redaction(&reader);
         reader.finish();
         let verifier = verifier?;
+        // Credentials are kept out of what is stored, whether anybody looks at them or not.
         verifier.redact(&mut redaction);
+        let verifier = if settings.unverified {
+            Verifier::None(SWITCHED_OFF.to_owned())
+        } else {
+            verifier
+        };
         Some(Self {
             body,
             event_types: event_types.into_iter().map(|text| text.value).collect(),

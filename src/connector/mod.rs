@@ -46,7 +46,7 @@ pub use catalogue::Catalogue;
 pub use derive::{Derived, LookUp, Reading};
 pub use field::{Field, Role};
 pub use gather::{Answers, GivenAnswers, Standing};
-pub use inbound::{Inbound, SourceOptions};
+pub use inbound::{Inbound, SourceOptions, Verification};
 pub use lookup::{LookupStep, LookupVerdict, Lookups, NotAsked, Question};
 pub use manifest::{Connector, InboundFacts, OutboundFacts};
 pub use outbound::{

@@ -9,7 +9,7 @@ use super::gather::GivenAnswers;
 use super::request::{Answer, InboundRequest, Reception, Unverified, VerifiedRequest};
 use super::{
     Connector, Derived, DestinationAnswer, Inbound, Outbound, PreparedRequest, Reading,
-    RenderInput, SourceOptions,
+    RenderInput, SourceOptions, Verification,
 };
 use crate::diagnostic::Diagnostic;
 use crate::mapping::{Derivation, differences};
@@ -73,7 +73,7 @@ pub fn source_of(
     let options = SourceOptions {
         source: SourceName::new(connector.name.as_str()).map_err(|e| e.to_string())?,
         public_url: inbound.public_url.clone().unwrap_or(url),
-        verification_none_confirmed: true,
+        verification: Verification::AsConnector,
         dedupe_window: None,
     };
     let mut settings = Settings::from_json(case.settings.clone());

@@ -60,10 +60,11 @@ impl Scope for Content<'_> {
 }
 
 impl Tenant {
-    /// `None` when a mistake was reported; an unset field allows everybody, with a warning.
+    /// `None` when a mistake was reported; an unset field allows everybody, with a warning unless it is `optional`.
     pub(super) fn read(reader: Reader<'_>, settings: &Checked) -> Option<Self> {
         let path = reader.required("field", "\"event.locationId\"");
         let field = reader.required("one_of", "\"location_ids\"");
+        let optional = reader.flag("optional").unwrap_or(false);
         let comparisons = [("exact", Compare::Exact), ("first15", Compare::First15)];
         let compare = reader.choice("compare", &comparisons);
         let written = path.as_ref().map(|text| text.value.clone());
@@ -80,12 +81,10 @@ impl Tenant {
             .map(|value| value.expose().to_owned())
             .collect();
         let (paths, written) = (paths?, written?);
-        if allowed.is_empty() && !settings.sample {
+        if allowed.is_empty() && !optional && !settings.may_lack_keys() {
             log.warning(
-                format!("`{field}` is not set, so events of any account are accepted"),
-                format!(
-                    "the vendor signs for all its customers with one key: set `{field}` to your own `{written}`"
-                ),
+                format!("`{field}` is not set, so events of any account are accepted that the vendor signs with the same key"),
+                format!("set `{field}` to your own `{written}`"),
             );
         }
         Some(Self {

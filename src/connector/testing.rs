@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::folder::Folder;
 use super::{
     Connector, Inbound, InboundRequest, Reception, RequestParts, SourceOptions, Unverified,
+    Verification,
 };
 use crate::diagnostic::Diagnostic;
 use crate::model::{Settings, SourceName};
@@ -36,7 +37,7 @@ pub(super) fn options(public_url: &str) -> SourceOptions {
     SourceOptions {
         source: SourceName::new("test").unwrap(),
         public_url: public_url.to_owned(),
-        verification_none_confirmed: true,
+        verification: Verification::AsConnector,
         dedupe_window: None,
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::testing::{accepts, connector, options, request, source};
-use super::{Inbound, Reception, RequestParts, SignError};
+use super::{Inbound, Reception, RequestParts, SignError, Verification};
 use crate::model::Settings;
 
 const URL: &str = "https://bridge.example.com/webhooks/test";
@@ -182,10 +182,9 @@ fn nothing_is_left_unverified_by_accident() {
         "[inbound]\n[inbound.verify]\nkind = \"none\"\nreason = \"the vendor signs nothing\"";
     let connector = connector(inbound).unwrap();
     let mut options = options(URL);
-    let (source, warnings) = Inbound::new(&connector, &Settings::default(), &options).unwrap();
+    let (source, _) = Inbound::new(&connector, &Settings::default(), &options).unwrap();
     assert_eq!(source.unverified(), Some("the vendor signs nothing"));
-    assert_eq!(warnings.len(), 1);
-    options.verification_none_confirmed = false;
+    options.verification = Verification::Required;
     let mistakes = Inbound::new(&connector, &Settings::default(), &options).unwrap_err();
     assert!(
         mistakes[0]
@@ -194,6 +193,26 @@ fn nothing_is_left_unverified_by_accident() {
             .unwrap()
             .contains("verification = \"none\"")
     );
+}
+
+#[test]
+fn verification_that_is_switched_off_needs_no_secret_and_stores_no_credential() {
+    let inbound = "[[field]]\nkey = \"secret\"\nsecret = true\nrequired = true\n\
+         [inbound]\n[inbound.verify]\nkind = \"token\"\nat = \"header:x-token\"\nsecret = \"secret\"";
+    let connector = connector(inbound).unwrap();
+    let mut options = options(URL);
+    options.verification = Verification::Off;
+    let (source, _) = Inbound::new(&connector, &Settings::default(), &options).unwrap();
+    assert!(source.unverified().is_some());
+    for headers in [&[][..], &[("x-token", "whatever")]] {
+        let Reception::Verified(request) = source.receive(request("POST", "", headers, b"{}"), NOW)
+        else {
+            panic!("refused");
+        };
+        assert_eq!(request.kept.parts().header("x-token"), None);
+    }
+    options.verification = Verification::Required;
+    assert!(Inbound::new(&connector, &Settings::default(), &options).is_err());
 }
 
 const HANDSHAKES: &str = r#"[inbound]

@@ -83,6 +83,14 @@ impl Diagnostic {
         self
     }
 
+    /// What is wrong and what it belongs to, in one line.
+    pub fn in_short(&self) -> String {
+        match &self.context {
+            Some(context) => format!("{context}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Line and column of the first byte at fault, both from 1; columns count characters.
     pub fn position(&self) -> Option<(usize, usize)> {
         let (text, span) = (self.text.as_ref()?, self.span.as_ref()?);

@@ -67,3 +67,13 @@ pub struct Office {
     /// Warnings found at start, shown with the sources.
     pub warnings: Vec<String>,
 }
+
+impl Office {
+    /// The sources whose requests nobody verifies.
+    pub fn unverified(&self) -> impl Iterator<Item = &SourceName> {
+        let sources = self.sources.values();
+        sources
+            .filter(|source| source.inbound.unverified().is_some())
+            .map(|source| &source.name)
+    }
+}

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Job, LookupService, LookupState, Plan, Subscriber};
 use crate::clock::Clock;
-use crate::connector::{Catalogue, Inbound, Lookups, SourceOptions};
+use crate::connector::{Catalogue, Inbound, Lookups, SourceOptions, Verification};
 use crate::egress::AddressPolicy;
 use crate::mapping::{Context, Looked, LookedUp, Ruleset};
 use crate::model::{ConnectorName, EventId, Settings, SourceName};
@@ -106,7 +106,7 @@ impl Bench {
         let options = SourceOptions {
             source: source.clone(),
             public_url: "https://bridge.example.com/webhooks/crm".to_owned(),
-            verification_none_confirmed: false,
+            verification: Verification::Required,
             dedupe_window: None,
         };
         let settings = Settings::from_json(settings);

@@ -1,6 +1,6 @@
 //! Applies rules to an event. Pure: the same event, rules and context give the same facts.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::apply::{End, apply, warn};
@@ -52,6 +52,27 @@ pub struct Derivation {
     pub warnings: Vec<String>,
     /// How it came about.
     pub trace: Trace,
+}
+
+/// How long after its receipt an event's facts may have occurred: clocks and time zones may be wrong by that much.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+impl Derivation {
+    /// Takes what occurred more than a day after its event was received for what occurred at the receipt: a date years
+    /// ahead, by mistake, would outlast every truth until then.
+    pub fn occurred_by(&mut self, received_at: Timestamp) {
+        for fact in &mut self.facts {
+            let at = fact.occurred_at_mut();
+            if at.duration_since(received_at) > MOST_AHEAD {
+                let why = format!(
+                    "`occurred_at` not used: {at} is more than a day after the event came; the moment of receipt is taken"
+                );
+                *at = received_at;
+                self.trace.push(Step::Note(why.clone()));
+                self.warnings.push(why);
+            }
+        }
+    }
 }
 
 /// What rules read for one event: a whole body, or one item of a batch.

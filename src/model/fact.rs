@@ -22,6 +22,19 @@ pub enum Fact {
     Release(Release),
 }
 
+impl Fact {
+    /// When it occurred.
+    pub fn occurred_at_mut(&mut self) -> &mut Timestamp {
+        match self {
+            Self::Outcome(fact) => &mut fact.occurred_at,
+            Self::Retraction(fact) => &mut fact.occurred_at,
+            Self::Appointment(fact) => &mut fact.occurred_at,
+            Self::Call(fact) => &mut fact.occurred_at,
+            Self::Release(fact) => &mut fact.occurred_at,
+        }
+    }
+}
+
 /// Corrections made by hand, of any kind, no longer hold: what the world says counts again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {

@@ -410,7 +410,7 @@ impl Case<'_> {
             .derive(self.event, &reading, &mut |body, context| {
                 looking.look_up(source, &rules.ruleset, body, context)
             });
-        let (derivation, left_out) = match derived {
+        let (mut derivation, left_out) = match derived {
             Ok(Derived::Asked {
                 derivation,
                 left_out,
@@ -418,6 +418,7 @@ impl Case<'_> {
             Ok(Derived::Foreign(reason)) => return Ok(foreign(reason)),
             Err(error) => return Ok(failed(format!("the body cannot be read: {error}"))),
         };
+        derivation.occurred_by(self.event.received_at);
         let found = Found {
             disposition: derivation.disposition,
             reason: derivation.reason,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{Destination, Routes, Rules, SharedTables, Source};
-use crate::config::{self, Config, Env, Examined, Verification};
-use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions};
+use crate::config::{self, Config, Env, Examined};
+use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions, Verification};
 use crate::delivery::{DestinationOptions, RetryPolicy};
 use crate::diagnostic::{Diagnostic, add_findings, did_you_mean};
 use crate::metrics;
@@ -181,15 +181,22 @@ fn make_source(
     let options = SourceOptions {
         source: source.name.clone(),
         public_url: config.source_url(source).to_string(),
-        verification_none_confirmed: source.verification == Verification::None,
+        verification: match source.verification {
+            config::Verification::Connector => Verification::Required,
+            config::Verification::None => Verification::Off,
+        },
         dedupe_window: source
             .dedupe_window
             .and_then(|w| SignedDuration::try_from(w).ok()),
     };
-    let inbound = findings.take(Inbound::new(connector, &source.settings, &options));
-    let rules = findings.take(Rules::load_with(
+    let inbound = Inbound::new(connector, &source.settings, &options);
+    let inbound = findings.take(inbound.map(|(made, warnings)| {
+        let told = warnings.into_iter().map(|warning| warning.within(&context));
+        (made, told.collect())
+    }));
+    let rules = findings.take(Rules::load(
         connector,
-        source.mapping.as_deref(),
+        Some(&source.mapping),
         tables.current(),
     ));
     let (inbound, rules) = (inbound?, rules?);
@@ -207,6 +214,7 @@ fn make_source(
         rules,
     );
     made.tables = Arc::clone(tables);
+    made.mapping = Some(source.mapping.clone());
     made.grace = source.grace;
     made.infer_shown = source.infer_shown;
     Some(made)

@@ -1,5 +1,6 @@
 //! A configured source: how its requests are verified, and the rules that read its events.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -7,7 +8,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{Refreshed, SharedTables};
-use crate::config;
+use crate::config::{self, MappingFile};
 use crate::connector::{BodyKind, Connector, Inbound};
 use crate::diagnostic::Diagnostic;
 use crate::mapping::{Ruleset, Tables};
@@ -35,21 +36,52 @@ pub struct Source {
     pub infer_shown: bool,
     /// The tables of the configuration, which its rules may use.
     pub tables: Arc<SharedTables>,
+    /// Where its rules are; none where nobody could put any.
+    pub mapping: Option<MappingFile>,
     rules: RwLock<Arc<Rules>>,
-    /// What was refused last, so that it is reported once.
-    refused: Mutex<Option<Written>>,
+    last_look: Mutex<LastLook>,
+}
+
+/// What somebody who looks again and again at the rules' file saw last.
+#[derive(Debug, Default)]
+struct LastLook {
+    /// What was refused, so that it is reported once.
+    refused: Option<Written>,
+    /// Whether the file was gone from which the rules come that hold.
+    gone: bool,
 }
 
 /// What rules are compiled from: the text of their file, and the tables that it may use.
 #[derive(Debug, Clone, Default)]
 struct Written {
-    text: Option<String>,
+    text: Text,
     tables: Arc<Tables>,
 }
 
+/// The operator's rules as they stand in their file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Text {
+    /// There is no file, and none has to be there: the connector's own rules hold.
+    #[default]
+    Absent,
+    Is(String),
+    Unreadable(io::ErrorKind),
+}
+
 impl Written {
+    fn read(mapping: &MappingFile, tables: Arc<Tables>) -> Self {
+        let text = match std::fs::read_to_string(&mapping.path) {
+            Ok(text) => Text::Is(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !mapping.named => Text::Absent,
+            Err(error) => Text::Unreadable(error.kind()),
+        };
+        Self { text, tables }
+    }
+
+    /// Whether the same comes of both. The connector's own rules use no tables of the configuration.
     fn is(&self, other: &Self) -> bool {
-        self.text == other.text && Arc::ptr_eq(&self.tables, &other.tables)
+        self.text == other.text
+            && (self.text == Text::Absent || Arc::ptr_eq(&self.tables, &other.tables))
     }
 }
 
@@ -64,60 +96,57 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Compiles the operator's `file` over the connector's own rules; `None` takes those as they are.
+    /// Compiles the operator's rules over the connector's own, which hold alone where no file is there; they may use `tables`.
     ///
     /// # Errors
     /// Every mistake of the file.
     pub fn load(
         connector: &Connector,
-        file: Option<&Path>,
-    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        Self::load_with(connector, file, Arc::default())
-    }
-
-    /// The same; `file` may use `tables`.
-    ///
-    /// # Errors
-    /// Every mistake of the file.
-    pub fn load_with(
-        connector: &Connector,
-        file: Option<&Path>,
+        mapping: Option<&MappingFile>,
         tables: Arc<Tables>,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let Some(file) = file else {
-            let ruleset = connector.rules.clone().unwrap_or_default();
-            return Ok((
-                Self {
-                    ruleset,
-                    file: None,
-                    written: Written::default(),
-                },
-                Vec::new(),
-            ));
+        match mapping {
+            Some(mapping) => {
+                let written = Written::read(mapping, tables);
+                Self::compile(connector, &mapping.path, written)
+            }
+            None => Ok((Self::of_connector(connector), Vec::new())),
+        }
+    }
+
+    fn of_connector(connector: &Connector) -> Self {
+        Self {
+            ruleset: connector.rules.clone().unwrap_or_default(),
+            file: None,
+            written: Written::default(),
+        }
+    }
+
+    fn compile(
+        connector: &Connector,
+        file: &Path,
+        written: Written,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let text = match &written.text {
+            Text::Is(text) => text,
+            Text::Absent => return Ok((Self::of_connector(connector), Vec::new())),
+            Text::Unreadable(why) => {
+                let mistake = Diagnostic::error(file, format!("cannot be read: {why}"))
+                    .help("the bridge must be able to read the file; without a file the connector's own rules hold");
+                return Err(vec![mistake]);
+            }
         };
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            vec![
-                Diagnostic::error(file, format!("cannot be read: {error}"))
-                    .help("create the file or take `mapping` out of the source"),
-            ]
-        })?;
         let base = connector.rules.as_deref();
-        let (ruleset, mut warnings) = Ruleset::parse_with(file, &text, base, &tables)?;
+        let (ruleset, mut warnings) = Ruleset::parse_with(file, text, base, &written.tables)?;
         let unknown = connector.unknown_lookups(&ruleset).into_iter();
         warnings
             .extend(unknown.map(|(message, help)| Diagnostic::warning(file, message).help(help)));
-        let ruleset = Arc::new(ruleset);
-        Ok((
-            Self {
-                ruleset,
-                file: Some(file.to_owned()),
-                written: Written {
-                    text: Some(text),
-                    tables,
-                },
-            },
-            warnings,
-        ))
+        let rules = Self {
+            ruleset: Arc::new(ruleset),
+            file: Some(file.to_owned()),
+            written,
+        };
+        Ok((rules, warnings))
     }
 }
 
@@ -143,8 +172,9 @@ impl Source {
             grace: config::GRACE,
             infer_shown: true,
             tables: Arc::default(),
+            mapping: None,
             rules,
-            refused: Mutex::default(),
+            last_look: Mutex::default(),
         }
     }
 
@@ -163,24 +193,22 @@ impl Source {
     /// # Errors
     /// Every mistake of the new text or the new tables; the old ones go on holding.
     pub fn reload(&self) -> Result<bool, Vec<Diagnostic>> {
-        let current = self.rules();
-        let Some(file) = &current.file else {
+        let Some(mapping) = &self.mapping else {
             return Ok(false);
         };
         if let Refreshed::Refused { mistakes, .. } = self.tables.refresh() {
             return Err(mistakes);
         }
-        self.take(&current, file, self.written(file))
+        self.take(mapping, Written::read(mapping, self.tables.current()))
     }
 
     /// The same, for somebody who looks again and again: what was refused before is not reported a second
-    /// time.
+    /// time, and a file that is gone may be about to be replaced, so that it counts as gone at the second look.
     ///
     /// # Errors
     /// Every mistake of the new text or the new tables.
     pub fn watch(&self) -> Result<bool, Vec<Diagnostic>> {
-        let current = self.rules();
-        let Some(file) = &current.file else {
+        let Some(mapping) = &self.mapping else {
             return Ok(false);
         };
         if let Refreshed::Refused {
@@ -190,39 +218,39 @@ impl Source {
         {
             return Err(mistakes);
         }
-        let written = self.written(file);
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = refused.as_ref().is_some_and(|refused| refused.is(&written));
-        drop(refused);
-        if known {
-            return Ok(false);
+        let written = Written::read(mapping, self.tables.current());
+        {
+            let mut last = self
+                .last_look
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let gone = written.text == Text::Absent && self.rules().file.is_some();
+            let was_gone = std::mem::replace(&mut last.gone, gone);
+            let known = last
+                .refused
+                .as_ref()
+                .is_some_and(|refused| refused.is(&written));
+            if known || (gone && !was_gone) {
+                return Ok(false);
+            }
         }
-        self.take(&current, file, written)
-    }
-
-    /// What the rules would be compiled from now.
-    fn written(&self, file: &Path) -> Written {
-        Written {
-            text: std::fs::read_to_string(file).ok(),
-            tables: self.tables.current(),
-        }
+        self.take(mapping, written)
     }
 
     /// Compiles what is written unless that is what holds.
-    fn take(
-        &self,
-        current: &Rules,
-        file: &Path,
-        written: Written,
-    ) -> Result<bool, Vec<Diagnostic>> {
-        if written.is(&current.written) {
+    fn take(&self, mapping: &MappingFile, written: Written) -> Result<bool, Vec<Diagnostic>> {
+        let unchanged = written.is(&self.rules().written);
+        let compiled =
+            (!unchanged).then(|| Rules::compile(&self.connector, &mapping.path, written.clone()));
+        let refused = matches!(compiled, Some(Err(_))).then_some(written);
+        self.last_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refused = refused;
+        let Some(compiled) = compiled else {
             return Ok(false);
-        }
-        let loaded = Rules::load_with(&self.connector, Some(file), Arc::clone(&written.tables));
-        // A file that cannot be read may be there again the next time without any change.
-        let refused = (loaded.is_err() && written.text.is_some()).then_some(written);
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-        let (fresh, _warnings) = loaded?;
+        };
+        let (fresh, _warnings) = compiled?;
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(true)
     }

@@ -241,6 +241,82 @@ async fn a_running_bridge_reads_a_changed_file_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_comes_later_is_read_and_one_that_goes_gives_way_to_the_connector() {
+    let destination = FakeDestination::start().await;
+    destination.otherwise(Answer::ok());
+    let setup = Setup::new().webhook("crm", &destination, "");
+    let bridge = setup.start().await;
+    let dir = bridge.config_dir().join("mappings");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("team.toml");
+    let story = bridge.hear("team", &staged("call-1", "won")).await;
+    assert_eq!(verdict(&story).0, "ignored", "{story}");
+
+    write(&file, rules(false, "won"));
+    let reply = bridge.replay(&story).await;
+    assert_eq!(
+        (reply.status, reply.json()),
+        (202, json!({ "replayed": 1 }))
+    );
+    assert_eq!(destination.request().await.body["call_id"], "call-1");
+
+    std::fs::remove_file(&file).unwrap();
+    let mut call = 1;
+    eventually("the connector's rules hold again", async || {
+        call += 1;
+        let about = told(&format!("call-{call}"), "shown", minutes_ago(3));
+        (verdict(&bridge.hear("team", &about).await).0 == "mapped").then_some(())
+    })
+    .await;
+
+    write(&file, rules(false, "won"));
+    let reply = bridge.tell("/mappings/reload", &json!({})).await;
+    assert_eq!(reply.json(), json!({ "reloaded": ["team"] }));
+    bridge.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_id_at_two_vendors_is_two_deals() {
+    let destination = FakeDestination::start().await;
+    destination.otherwise(Answer::ok());
+    let setup = Setup::new().webhook("crm", &destination, "").config(
+        "\n[sources.other]\nconnector = \"standard-webhooks\"\nsigning_secret = \"whsec_dGhlLXRlYW0ncy1vd24tc2VjcmV0LTMyLWJ5dGVz\"\n",
+    );
+    let bridge = setup.start().await;
+    for (source, outcome, minutes) in [("team", "lost", 1), ("other", "closed", 9)] {
+        let body =
+            json!({ "outcome": outcome, "deal_id": "796537", "occurred_at": minutes_ago(minutes) });
+        let story = bridge.hear(source, &body).await;
+        assert_eq!(verdict(&story).0, "mapped", "{story}");
+        let request = destination.request().await;
+        assert_eq!(
+            (&request.body["target"], &request.body["outcome"]),
+            (&json!(format!("deal/{source}/796537")), &json!(outcome))
+        );
+    }
+    bridge.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_years_ahead_does_not_outlast_what_is_heard_later() {
+    let destination = FakeDestination::start().await;
+    destination.otherwise(Answer::ok());
+    let bridge = Setup::new().webhook("crm", &destination, "").start().await;
+    // Ten years ahead.
+    let ahead = told("call-1", "closed", minutes_ago(-10 * 365 * 24 * 60));
+    let story = bridge.hear("team", &ahead).await;
+    assert_eq!(
+        story["outcomes"][0]["occurred_at"], story["event"]["received_at"],
+        "{story}"
+    );
+    assert_eq!(destination.request().await.body["outcome"], "closed");
+    let lost = told("call-1", "lost", minutes_ago(-1));
+    bridge.hear("team", &lost).await;
+    assert_eq!(destination.request().await.body["outcome"], "lost");
+    bridge.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_about_nobody_is_unmatched_with_the_reason() {
     let destination = FakeDestination::start().await;
     let bridge = Setup::new()
@@ -280,7 +356,7 @@ async fn what_only_some_destinations_can_address_is_mapped_and_names_the_others(
         reason.contains("phonely") && !reason.contains("crm"),
         "{reason}"
     );
-    assert_eq!(other.request().await.body["target"], "deal/7");
+    assert_eq!(other.request().await.body["target"], "deal/team/7");
     bridge.idle().await;
     one.finish().await;
     other.finish().await;

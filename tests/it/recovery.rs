@@ -272,6 +272,29 @@ async fn sigterm_drains_the_process_and_exits_0() {
     destination.finish().await;
 }
 
+#[test]
+fn sighup_reads_rules_again_and_a_file_with_mistakes_changes_nothing() {
+    let setup = Setup::new().written();
+    let file = setup.config_dir().join("mappings/team.toml");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let mut child = Child::serve(&setup.config_dir());
+    crate::support::write(&file, "format = 1\nextends = true\n[[rool]]\n");
+    child.signal(Signal::HUP);
+    let refused = child.line("config.refused");
+    assert_eq!(refused["mistakes"], 1, "{refused}");
+    crate::support::write(&file, "format = 1\nextends = true\n");
+    child.signal(Signal::HUP);
+    child.line("config.reloaded");
+    child.signal(Signal::TERM);
+    let (status, log) = child.ended();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+    let told = |target: &str| log.iter().any(|line| line.contains(target));
+    assert!(
+        told("mapping.refused") && told("mapping.reloaded"),
+        "{log:#?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_loses_nothing_that_was_acknowledged() {
     let setup = Setup::new().written();

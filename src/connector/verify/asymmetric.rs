@@ -162,7 +162,7 @@ fn read_keys(reader: &Reader<'_>, settings: &Checked, algorithm: Algorithm) -> O
             .map(|(secret, span)| (secret.expose().to_owned(), span.unwrap_or_default()))
             .collect()
     };
-    if texts.is_empty() && !settings.sample {
+    if texts.is_empty() && !settings.may_lack_keys() {
         reader.log.error_with_help(
             reader.span.clone(),
             "there is no public key to verify with",

@@ -17,6 +17,7 @@ pub(super) async fn list(_: Admin, office: web::Data<Office>) -> Result<HttpResp
                 "connector": source.connector.name,
                 "title": source.connector.title,
                 "path": format!("/webhooks/{}", source.name),
+                "verified": source.inbound.unverified().is_none(),
                 "mapping": source.rules().file,
                 "lookups": office.lookups.state(&source.name),
             })

@@ -11,12 +11,14 @@ use maud::{DOCTYPE, Markup, html};
 use crate::http::auth::{self, Role};
 use crate::http::error::ApiError;
 use crate::http::state::Office;
-use crate::model::Secret;
+use crate::model::{Secret, SourceName};
 
 /// Somebody who is logged in. Every page but the log-in takes one.
 pub(super) struct Visitor {
     pub(super) role: Role,
     csrf: Secret,
+    /// Sources whose requests nobody verifies: every page says so.
+    unverified: Vec<SourceName>,
 }
 
 /// Sends browsers to the log-in, and from there back.
@@ -47,13 +49,13 @@ impl FromRequest for Visitor {
     type Future = Ready<Result<Self, LogInFirst>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let session = request
-            .app_data::<web::Data<Office>>()
-            .and_then(|office| auth::session(request, office));
+        let office = request.app_data::<web::Data<Office>>();
+        let session = office.and_then(|office| Some((office, auth::session(request, office)?)));
         ready(match session {
-            Some(session) => Ok(Self {
+            Some((office, session)) => Ok(Self {
                 role: session.role,
                 csrf: session.csrf,
+                unverified: office.unverified().cloned().collect(),
             }),
             None => Err(LogInFirst {
                 next: request
@@ -121,7 +123,14 @@ pub(super) fn framed(
                         }
                     }
                 }
-                main id="main" tabindex="-1" { (content) }
+                main id="main" tabindex="-1" {
+                    @for source in visitor.iter().flat_map(|visitor| &visitor.unverified) {
+                        p class="notice" {
+                            "The source " strong { (source) } " accepts requests without verification: anybody can forge its events."
+                        }
+                    }
+                    (content)
+                }
             }
         }
     };

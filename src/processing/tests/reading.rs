@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{Processor, Routed, Routing, conclude, refused};
 use crate::clock::Clock;
-use crate::connector::{Catalogue, Inbound, SourceOptions};
+use crate::connector::{Catalogue, Inbound, SourceOptions, Verification};
 use crate::model::{ConnectorName, Disposition, EventId, Settings, SourceName};
 use crate::queue::{Mark, Processed, QueueError, StoredEvent};
 use crate::setup::{Routes, Rules, Source};
@@ -24,11 +24,11 @@ fn processed(body: &str) -> Processed {
     let options = SourceOptions {
         source: name.clone(),
         public_url: "https://bridge.example.com/webhooks/crm".to_owned(),
-        verification_none_confirmed: false,
+        verification: Verification::Required,
         dedupe_window: None,
     };
     let (inbound, _) = Inbound::new(connector, &Settings::from_json(settings), &options).unwrap();
-    let (rules, _) = Rules::load(connector, None).unwrap();
+    let (rules, _) = Rules::load(connector, None, Arc::default()).unwrap();
     let setting = inbound.settings_value().clone();
     let source = Source::new(
         name.clone(),

@@ -37,6 +37,36 @@ secret = "a-generic-secret"
 header = "x-signature"
 "#;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn verification_is_switched_off_only_where_that_is_spelled_out_and_says_so() {
+    let open = "\n[sources.open]\nconnector = \"standard-webhooks\"\nverification = \"none\"\n";
+    let bridge = Setup::new().config(open).start().await;
+    let body = told("call-1", "shown", minutes_ago(3)).to_string();
+    let refused = bridge.send("team", bridge.unsigned(body.clone())).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let accepted = bridge.send("open", bridge.unsigned(body)).await;
+    assert_eq!(accepted.status, 200, "{accepted:?}");
+    let events = bridge.event_ids().await;
+    let story = bridge.processed(&events[0]).await;
+    assert_eq!(story["event"]["source"], "open", "{story}");
+
+    let listed = bridge.get("/sources").await;
+    let verified = |name: &str| {
+        let mut items = listed["items"].as_array().unwrap().iter();
+        items.find(|item| item["name"] == name).unwrap()["verified"].clone()
+    };
+    assert_eq!(
+        (verified("open"), verified("team")),
+        (false.into(), true.into())
+    );
+    let warnings = listed["warnings"].to_string();
+    assert!(
+        warnings.contains("source `open`: requests are accepted without verification"),
+        "{warnings}"
+    );
+    assert!(!warnings.contains("`team`"), "{warnings}");
+}
+
 const SIGNING: [&str; 7] = [
     "team", "calendly", "stripe", "hubspot", "shopify", "close", "generic",
 ];

@@ -9,6 +9,7 @@ use outcome_bridge::app::Bridge;
 use outcome_bridge::clock::Clock;
 use outcome_bridge::config::{Config, Env};
 use outcome_bridge::connector::RequestParts;
+use outcome_bridge::diagnostic::Diagnostic;
 use outcome_bridge::model::SourceName;
 use outcome_bridge::queue::local::OpenReport;
 use outcome_bridge::setup::{Blueprint, Source};
@@ -204,15 +205,16 @@ impl TestBridge {
     async fn over(setup: Setup) -> Self {
         let env: Env = setup.env.clone().into_iter().collect();
         let location = setup.config_dir();
-        let mut blueprint = match Blueprint::load(&location, &env) {
-            Ok(loaded) => loaded.blueprint,
+        let (mut blueprint, warnings) = match Blueprint::load(&location, &env) {
+            Ok(loaded) => (loaded.blueprint, loaded.warnings),
             Err(mistakes) => panic!("the test's configuration has mistakes: {mistakes:#?}"),
         };
         if let Some(adjust) = &setup.adjust {
             adjust(&mut blueprint.config);
         }
         let sources = Arc::clone(&blueprint.sources);
-        let bridge = Bridge::start(blueprint, Vec::new()).await.unwrap();
+        let warnings = warnings.iter().map(Diagnostic::in_short).collect();
+        let bridge = Bridge::start(blueprint, warnings).await.unwrap();
         Self {
             bridge,
             setup,
