@@ -113,7 +113,7 @@ impl Serve {
                 "the configuration has mistakes, see `outcome-bridge check`; what held before goes on holding"
             ),
             Err(error) => {
-                tracing::error!(target: "config.refused", %error, "the configuration was not read")
+                tracing::error!(target: "config.refused", %error, "the configuration was not read");
             }
         }
     }
