@@ -1,8 +1,9 @@
 //! Applies a rule that matches: sets its values and makes its fact.
 
-use super::datum::quoted;
+use super::datum::{Datum, quoted};
 use super::derive::{Derivation, EventScope};
 use super::draft::Draft;
+use super::key::Key;
 use super::kind::Gives;
 use super::notes::Notes;
 use super::rule::{Assignment, Rule};
@@ -115,6 +116,10 @@ fn assign(
         }
         return;
     };
+    let datum = match assignment.key {
+        Key::Notes if !notes.missing.is_empty() => without_gaps(datum),
+        _ => datum,
+    };
     let value = quoted(&datum);
     match draft.put(&assignment.key, datum, scope.region()) {
         Ok(()) => derivation.trace.push(Step::Set(SetStep {
@@ -131,6 +136,22 @@ fn assign(
             derivation,
         );
     }
+}
+
+/// Words for people without the holes that missing parts leave: `Order {name} paid` is `Order paid`, and
+/// `Deal won: {name}` is `Deal won`.
+fn without_gaps(datum: Datum<'_>) -> Datum<'_> {
+    const LOOSE: [char; 7] = [' ', ':', ',', ';', '–', '·', '('];
+    let Datum::Text(text) = datum else {
+        return datum;
+    };
+    let text = text.replace("()", "");
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.join(" ").trim_matches(LOOSE).to_owned()
+    });
+    let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+    Datum::Text(lines.join("\n").into())
 }
 
 fn finish(

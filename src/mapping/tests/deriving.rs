@@ -70,6 +70,24 @@ fn an_outcome_has_what_the_rule_set_and_the_moment_of_receipt() {
 }
 
 #[test]
+fn notes_have_no_holes_where_something_is_missing() {
+    for (notes, expected) in [
+        ("Order {event.name} paid", Some("Order paid")),
+        ("Deal won: {event.name}", Some("Deal won")),
+        ("{event.type}: {event.stage}", Some("won")),
+        ("{event.stage} ({event.name})", Some("won")),
+        ("{event.stage}:  {event.kind}", Some("won:  deal")),
+        ("{event.type}: {event.name}", None),
+    ] {
+        let text = format!(
+            "[[rule]]\nid = \"won\"\noutcome = \"closed\"\n[rule.set]\ndeal_id = \"{{event.id}}\"\nnotes = \"{notes}\""
+        );
+        let derivation = run(&rules(&text), &deal(&json!({})));
+        assert_eq!(outcome(&derivation).notes.as_deref(), expected, "{notes}");
+    }
+}
+
+#[test]
 fn one_event_gives_one_fact_of_each_group() {
     let derivation = run(
         &rules(DEAL),
