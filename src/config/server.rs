@@ -4,12 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use config::Value;
 use url::Url;
 
 use super::ByteSize;
-use super::read;
+use super::read::{self, Read};
 use super::section::Section;
 use crate::model::SourceName;
+
+/// The most header lines that a request may have at all: the HTTP parser refuses more, with 431, before anybody is asked.
+const MOST_HEADERS: usize = 96;
 
 /// The listener for webhooks.
 #[derive(Debug, Clone)]
@@ -22,7 +26,7 @@ pub struct Server {
     pub public_url: Option<Url>,
     /// The largest body, after decompression. Default 1 MB; more for vendors that send big batches.
     pub body_limit: ByteSize,
-    /// The most header lines of a request. Default 100.
+    /// The most header lines of a webhook. Default 96, which is also the most there can be.
     pub header_limit: usize,
     /// How long a sender may take for its whole request. Default 10 seconds.
     pub request_timeout: Duration,
@@ -40,7 +44,7 @@ impl Default for Server {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             public_url: None,
             body_limit: ByteSize::new(1_000_000),
-            header_limit: 100,
+            header_limit: MOST_HEADERS,
             request_timeout: Duration::from_secs(10),
             workers: None,
             shutdown_timeout: Duration::from_secs(30),
@@ -79,7 +83,7 @@ impl Server {
                 )
                 .unwrap_or(default.body_limit),
             header_limit: section
-                .get("header_limit", read::count(1..=10_000))
+                .get("header_limit", header_limit)
                 .and_then(|count| usize::try_from(count).ok())
                 .unwrap_or(default.header_limit),
             request_timeout: section
@@ -102,4 +106,13 @@ impl Server {
         section.finish();
         server
     }
+}
+
+fn header_limit(value: &Value) -> Read<u64> {
+    let limit = read::count(1..=MOST_HEADERS as u64);
+    limit(value).map_err(|wrong| {
+        wrong.help(format!(
+            "the HTTP parser takes no more than {MOST_HEADERS} header lines; leave the option out for as many as it takes"
+        ))
+    })
 }

@@ -92,7 +92,10 @@ async fn take(
     if request.headers().len() > inlet.header_limit {
         return Err(ApiError::new(
             Code::TooManyHeaders,
-            format!("at most {} headers are read", inlet.header_limit),
+            format!(
+                "a webhook may have {} header lines (`header_limit` of `[server]`)",
+                inlet.header_limit
+            ),
         ));
     }
     let body = body::read(request, payload, inlet.body).await?;

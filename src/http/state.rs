@@ -30,7 +30,7 @@ pub struct Inlet {
     pub clock: Clock,
     /// How much of a body is read, and for how long.
     pub body: BodyLimits,
-    /// At most so many headers.
+    /// At most so many header lines.
     pub header_limit: usize,
     /// The outcome APIs of the store, unless it is turned off.
     pub apis: Option<Data<StoreApis>>,

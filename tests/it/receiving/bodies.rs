@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use outcome_bridge::config::Env;
+use outcome_bridge::setup::Blueprint;
 use serde_json::json;
 
 use crate::support::{Setup, Talk, TestBridge, gzip, minutes_ago, told};
@@ -209,6 +211,70 @@ async fn encodings_that_are_not_known_or_not_true_are_refused() {
     }
     assert_eq!(bridge.event_ids().await, Vec::<String>::new());
     works(&bridge).await;
+}
+
+/// A signed webhook with so many header lines in all.
+fn with_header_lines(bridge: &TestBridge, lines: usize) -> Vec<u8> {
+    let signed = bridge.signed("team", bridge.unsigned("{}"));
+    let mut headers = vec![
+        ("host".to_owned(), "bridge".to_owned()),
+        ("content-length".to_owned(), signed.body.len().to_string()),
+    ];
+    headers.extend(signed.headers);
+    for n in headers.len()..lines {
+        headers.push((format!("x-filler-{n}"), n.to_string()));
+    }
+    assert_eq!(headers.len(), lines);
+    let mut text = "POST /webhooks/team HTTP/1.1\r\n".to_owned();
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    [format!("{text}\r\n").as_bytes(), &signed.body].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_header_lines_as_the_limit_says_pass_and_one_more_does_not() {
+    let limits = [
+        (None, 96),
+        (Some("96"), 96),
+        (Some("95"), 95),
+        (Some("10"), 10),
+    ];
+    for (limit, lines) in limits {
+        let setup = Setup::new();
+        let bridge = match limit {
+            None => setup.start().await,
+            Some(limit) => setup.set("SERVER__HEADER_LIMIT", limit).start().await,
+        };
+        for (lines, status) in [(lines, 200), (lines + 1, 431)] {
+            let mut talk = Talk::with(bridge.inlet()).await;
+            assert!(talk.say(&with_header_lines(&bridge, lines)).await);
+            let (answered, text) = talk.answer().await;
+            assert_eq!(answered, status, "{limit:?}, {lines} lines: {text}");
+        }
+        assert_eq!(bridge.event_ids().await.len(), 1, "{limit:?}");
+        bridge.stop().await;
+    }
+}
+
+#[test]
+fn a_limit_that_cannot_be_kept_is_a_mistake_with_a_remedy() {
+    let setup = Setup::new().written();
+    for limit in ["0", "97", "many"] {
+        let option = ("OUTCOME_BRIDGE__SERVER__HEADER_LIMIT", limit);
+        let env: Env = [(option.0.to_owned(), option.1.to_owned())]
+            .into_iter()
+            .collect();
+        let Err(mistakes) = Blueprint::load(&setup.config_dir(), &env) else {
+            panic!("{limit} is taken");
+        };
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        let told = format!("{mistakes:?}");
+        assert!(
+            told.contains("header_limit") && told.contains("no more than 96 header lines"),
+            "{told}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
