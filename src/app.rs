@@ -202,11 +202,6 @@ impl Bridge {
                 viewer: config.admin.viewer_token.clone(),
             },
             sessions: Sessions::default(),
-            secure_cookies: config
-                .server
-                .public_url
-                .as_ref()
-                .is_some_and(|url| url.scheme() == "https"),
             metrics: exposition,
             clock: clock.clone(),
             warnings,

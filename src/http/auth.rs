@@ -152,10 +152,58 @@ pub(super) fn is_same_site(request: &HttpRequest) -> bool {
     }
 }
 
+/// Whether the browser came by HTTPS, so that a cookie may be kept to it. A browser says so itself when it sends a form,
+/// whatever stands in between; where it does not, a proxy does. Who forges either gets a cookie that is of no use to him.
+pub(super) fn came_by_https(request: &HttpRequest) -> bool {
+    let origin = request
+        .headers()
+        .get(ORIGIN)
+        .and_then(|value| value.to_str().ok());
+    match origin.and_then(|origin| origin.split_once("://")) {
+        Some((scheme, _)) => scheme.eq_ignore_ascii_case("https"),
+        None => request
+            .connection_info()
+            .scheme()
+            .eq_ignore_ascii_case("https"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+
+    #[test]
+    fn https_is_what_the_browser_or_else_the_proxy_says() {
+        for (headers, https) in [
+            (&[][..], false),
+            (&[("origin", "http://bridge.local:8081")], false),
+            (&[("origin", "https://bridge.local")], true),
+            (&[("x-forwarded-proto", "https")], true),
+            (&[("x-forwarded-proto", "HTTPS, http")], true),
+            (&[("x-forwarded-proto", "http")], false),
+            (&[("forwarded", "for=192.0.2.1;proto=https")], true),
+            (&[("origin", "null"), ("x-forwarded-proto", "https")], true),
+            // Between the browser and the proxy, and between the proxy and here.
+            (
+                &[("origin", "https://b"), ("x-forwarded-proto", "http")],
+                true,
+            ),
+            (
+                &[("origin", "http://b"), ("x-forwarded-proto", "https")],
+                false,
+            ),
+        ] {
+            let request = headers.iter().fold(TestRequest::post(), |request, header| {
+                request.insert_header(*header)
+            });
+            assert_eq!(
+                came_by_https(&request.to_http_request()),
+                https,
+                "{headers:?}"
+            );
+        }
+    }
 
     #[test]
     fn each_token_opens_its_role() {

@@ -58,8 +58,6 @@ pub struct Office {
     pub tokens: Tokens,
     /// The browsers that are logged in.
     pub sessions: Sessions,
-    /// Whether browsers reach it by HTTPS, so that cookies go no other way.
-    pub secure_cookies: bool,
     /// The metrics as text.
     pub metrics: Exposition,
     /// Tells the time.

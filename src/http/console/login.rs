@@ -84,7 +84,7 @@ pub(super) async fn log_in(
     tracing::info!(target: "console.login", %from, role = role.as_str(), "somebody logged in");
     with_cookie(
         see_other(inside(&sent.next)),
-        &office,
+        &request,
         token.expose(),
         LIFE.as_secs(),
     )
@@ -109,16 +109,16 @@ pub(super) async fn log_out(
         );
     }
     office.sessions.end(token);
-    with_cookie(see_other("/console/login"), &office, "", 0)
+    with_cookie(see_other("/console/login"), &request, "", 0)
 }
 
 fn with_cookie(
     mut response: HttpResponse,
-    office: &Office,
+    request: &HttpRequest,
     value: &str,
     seconds: i64,
 ) -> HttpResponse {
-    let secure = if office.secure_cookies {
+    let secure = if auth::came_by_https(request) {
         "; Secure"
     } else {
         ""
