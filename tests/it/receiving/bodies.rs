@@ -116,9 +116,18 @@ async fn odd_but_readable_bodies_get_a_disposition() {
 async fn the_signature_is_over_the_decoded_bytes_of_gzip() {
     let bridge = limited().await;
     let body = told("call-1", "shown", minutes_ago(3)).to_string();
-    for encoding in ["gzip", "x-gzip"] {
+    let (start, end) = body.as_bytes().split_at(10);
+    let whole = gzip(body.as_bytes());
+    let members = [gzip(start), gzip(end)].concat();
+    for (encoding, sent) in [
+        ("gzip", &whole),
+        ("x-gzip", &whole),
+        ("GZIP", &whole),
+        ("X-Gzip", &members),
+        ("gzip", &members),
+    ] {
         let mut signed = bridge.signed("team", bridge.unsigned(body.clone()));
-        signed.body = gzip(body.as_bytes()).into();
+        signed.body = sent.clone().into();
         signed
             .headers
             .push(("content-encoding".to_owned(), encoding.to_owned()));
@@ -126,6 +135,33 @@ async fn the_signature_is_over_the_decoded_bytes_of_gzip() {
         let id = bridge.event_ids().await.remove(0);
         let stored = bridge.get(&format!("/events/{id}/raw")).await;
         assert_eq!(stored["body"], body.as_str(), "it is stored as it verified");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_behind_the_compressed_ones_are_refused() {
+    let bridge = limited().await;
+    let mut signed = bridge.signed("team", bridge.unsigned("{}"));
+    signed.body = [gzip(b"{}"), b"{}".to_vec()].concat().into();
+    let coding = ("content-encoding".to_owned(), "gzip".to_owned());
+    signed.headers.push(coding);
+    let reply = bridge.send("team", signed).await;
+    assert_eq!(reply.status, 400);
+    assert!(
+        reply.body.contains("not valid gzip to its last byte"),
+        "{reply:?}"
+    );
+    assert_eq!(bridge.event_ids().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_may_say_that_they_are_not_compressed() {
+    let bridge = limited().await;
+    for coding in ["identity", "Identity", ""] {
+        let mut signed = bridge.signed("team", bridge.unsigned("{}"));
+        let coding = ("content-encoding".to_owned(), coding.to_owned());
+        signed.headers.push(coding);
+        assert_eq!(bridge.send("team", signed).await.status, 200);
     }
 }
 
