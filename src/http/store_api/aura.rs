@@ -30,7 +30,6 @@ async fn change(
     call: &str,
 ) -> Result<Value, Trouble> {
     let client = admit(request, apis, StoreApi::Aura, HEADER)?;
-    let sought = sought(&client, call);
     let body = input::object(request, payload, apis, &["status", "notes"]).await?;
     let status = body
         .get("status")
@@ -40,8 +39,8 @@ async fn change(
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Trouble::bad(format!("`status` must be {STATUSES}")))?;
     let notes = body.get("notes").filter(|notes| !notes.is_null());
-    let said = Change {
-        call: sought,
+    let mut said = Change {
+        call: sought(&client, call),
         actor: client.actor,
         source: "api:aura".to_owned(),
         basis: client.basis,
@@ -59,7 +58,15 @@ async fn change(
             vec!["status"]
         },
     };
-    match apis.store.change(said).await? {
+    let mut changed = apis.store.change(said.clone()).await?;
+    for key in other_cases(call) {
+        if changed != Changed::Refused(Refusal::NoCall) {
+            break;
+        }
+        said.call.key = key;
+        changed = apis.store.change(said.clone()).await?;
+    }
+    match changed {
         Changed::Refused(refusal) => Err(refusal.into()),
         Changed::Done(id) => {
             let changed = apis.store.call(&id).await?.ok_or(Refusal::NoCall)?;
@@ -77,8 +84,16 @@ pub(super) async fn show(
 ) -> HttpResponse {
     let shown = async {
         let client = admit(&request, &apis, StoreApi::Aura, HEADER)?;
-        let found = apis.store.find_call(&sought(&client, &call)).await??;
-        Ok(json!({ "success": true, "data": resource::aura(&found) }))
+        let mut sought = sought(&client, &call);
+        let mut found = apis.store.find_call(&sought).await?;
+        for key in other_cases(&call) {
+            if found != Err(Refusal::NoCall) {
+                break;
+            }
+            sought.key = key;
+            found = apis.store.find_call(&sought).await?;
+        }
+        Ok(json!({ "success": true, "data": resource::aura(&found?) }))
     };
     answer(shown.await)
 }
@@ -121,6 +136,28 @@ fn sought(client: &Client, call: &str) -> Sought {
     }
 }
 
+/// What else the call's id may be written as: a UUID is the same one in either case, every other id is what it is.
+fn other_cases(call: &str) -> impl Iterator<Item = CallKey> {
+    let cases = is_uuid(call).then(|| [call.to_ascii_lowercase(), call.to_ascii_uppercase()]);
+    cases
+        .into_iter()
+        .flatten()
+        .filter(move |other| other != call)
+        .map(CallKey::Id)
+}
+
+/// Whether it is a UUID as RFC 9562 writes them: 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+fn is_uuid(text: &str) -> bool {
+    let hex = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut groups = text.split('-');
+    let fit = |length| {
+        groups
+            .next()
+            .is_some_and(|group| group.len() == length && hex(group))
+    };
+    [8, 4, 4, 4, 12].into_iter().all(fit) && groups.next().is_none()
+}
+
 fn answer(result: Result<Value, Trouble>) -> HttpResponse {
     match result {
         Ok(body) => HttpResponse::Ok().json(body),
@@ -146,5 +183,37 @@ fn code(code: Code) -> &'static str {
         Code::Busy => "UNAVAILABLE",
         Code::StorageFull => "STORAGE_FULL",
         Code::Internal => "INTERNAL_ERROR",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_uuids_have_other_cases() {
+        let others = |call: &str| -> Vec<CallKey> { other_cases(call).collect() };
+        let (lower, upper) = (
+            "550e8400-e29b-41d4-a716-44665544000a",
+            "550E8400-E29B-41D4-A716-44665544000A",
+        );
+        let id = |id: &str| CallKey::Id(id.to_owned());
+        assert_eq!(others(upper), [id(lower)]);
+        assert_eq!(others(lower), [id(upper)]);
+        assert_eq!(others(&upper.replace('E', "e")), [id(lower), id(upper)]);
+        assert_eq!(
+            others(&lower.replace(|c: char| c.is_ascii_alphabetic(), "0")),
+            []
+        );
+        for other in [
+            "CALL456",
+            "",
+            "550E8400E29B41D4A71644665544000A",
+            "550E8400-E29B-41D4-A716-44665544000A-",
+            "550E8400-E29B-41D4-A716-44665544000G",
+            "{550E8400-E29B-41D4-A716-44665544000}",
+        ] {
+            assert_eq!(others(other), [], "{other}");
+        }
     }
 }

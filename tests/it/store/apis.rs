@@ -485,6 +485,45 @@ async fn updates_at_the_same_time_are_all_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_uuid_finds_its_call_in_whatever_case_it_is_written() {
+    let bridge = setup().start().await;
+    let shouted = "7D9F8A10-0B1C-4D2E-8F3A-ABCDEFABCDEF";
+    bring(
+        &bridge,
+        json!([
+            { "call_id": AURA_CALL.replace("0000", "abcd"), "agent_id": "a" },
+            { "call_id": shouted, "agent_id": "a" },
+            { "call_id": "CALL456", "agent_id": "a" },
+        ]),
+    )
+    .await;
+    let quiet = AURA_CALL.replace("0000", "abcd");
+    for (asked, stored) in [
+        (quiet.clone(), quiet.as_str()),
+        (quiet.to_uppercase(), quiet.as_str()),
+        (quiet.replace('b', "B"), quiet.as_str()),
+        (shouted.to_owned(), shouted),
+        (shouted.to_lowercase(), shouted),
+    ] {
+        let line = format!("POST /v1/calls/{asked}/outcome");
+        let told = request(&bridge, &line, &BEARER, r#"{"status":"closed"}"#).await;
+        assert_eq!(told.status, 200, "{asked}: {told:?}");
+        assert_eq!(told.json()["data"]["id"], stored, "{asked}");
+        let read = request(&bridge, &format!("GET /v1/calls/{asked}"), &BEARER, None).await;
+        assert_eq!(
+            (read.status, &read.json()["data"]["id"]),
+            (200, &json!(stored)),
+            "{asked}"
+        );
+    }
+    assert_eq!(log(&bridge, &quiet).await.len(), 3, "each once");
+    // What is no UUID is what it is.
+    let other = request(&bridge, "GET /v1/calls/call456", &BEARER, None).await;
+    assert_eq!(other.status, 404);
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_words_are_words() {
     let bridge = setup().set("SERVER__BODY_LIMIT", "2 MB").start().await;
     let sql = "x'); DROP TABLE calls; --";
