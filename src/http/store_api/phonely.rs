@@ -1,5 +1,7 @@
 //! The store as Phonely's API: `PATCH /api/calls/{agent_id}/{call_id or phone}?preference=first|last`.
 
+use std::ops::RangeInclusive;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ const OUTCOME: &str = "custom_call_outcome";
 const VALUE: &str = "custom_call_outcome_value";
 const METADATA: &str = "custom_call_metadata";
 const FIELDS: [&str; 3] = [OUTCOME, VALUE, METADATA];
+/// How many digits a whole phone number has, with its country's code: no country's are fewer, E.164 has no more.
+const DIGITS: RangeInclusive<usize> = 7..=15;
 
 pub(super) async fn update(
     request: HttpRequest,
@@ -181,14 +185,17 @@ fn sought(
     })
 }
 
-/// No call has this id; if it looks like a phone, that is what is wrong.
+/// No call is found; if that is for a phone that is not written as phones are, then this is what is wrong.
 fn refused(refusal: Refusal, call: &str) -> Trouble {
-    let digits = call.chars().filter(char::is_ascii_digit).count();
-    let phone_like = (7..=15).contains(&digits)
-        && call
-            .chars()
-            .all(|c| c.is_ascii_digit() || " ()-.".contains(c));
-    if refusal == Refusal::NoCall && phone_like {
+    let misspelt = match call.strip_prefix('+') {
+        Some(digits) => !DIGITS.contains(&digits.len()) || digits.starts_with('0'),
+        None => {
+            let digits = call.chars().filter(char::is_ascii_digit).count();
+            let plain = |c: char| c.is_ascii_digit() || " ()-.".contains(c);
+            DIGITS.contains(&digits) && call.chars().all(plain)
+        }
+    };
+    if refusal == Refusal::NoCall && misspelt {
         not_e164(call)
     } else {
         refusal.into()

@@ -180,6 +180,11 @@ async fn every_mistake_is_told_in_the_shape_of_its_api() {
     for (line, body, status, part) in [
         ("/api/calls/agent123/4155551234", SOLD, 400, "E.164"),
         ("/api/calls/agent123/+1415x", SOLD, 400, "E.164"),
+        ("/api/calls/agent123/+4155", SOLD, 400, "E.164"),
+        ("/api/calls/agent123/%2B4155", SOLD, 400, "E.164"),
+        ("/api/calls/agent123/+04155551234", SOLD, 400, "E.164"),
+        ("/api/calls/agent123/+1415555123456789", SOLD, 400, "E.164"),
+        ("/api/calls/agent123/+", SOLD, 400, "E.164"),
         (
             "/api/calls/agent123/+14155550000",
             SOLD,
@@ -480,6 +485,22 @@ async fn updates_at_the_same_time_are_all_there() {
     assert_eq!(
         seen[119]["label"], call["call"]["custom_call_outcome"],
         "{call}"
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusual_phone_that_a_call_has_finds_it() {
+    let bridge = setup().start().await;
+    let call = json!([{ "call_id": "short", "agent_id": "agent123", "phone": "+4155" }]);
+    bring(&bridge, call).await;
+    let line = "/api/calls/agent123/+4155";
+    let read = request(&bridge, &format!("GET {line}"), &PHONELY, None).await;
+    assert_eq!(read.status, 200, "{read:?}");
+    let told = request(&bridge, &format!("PATCH {line}"), &PHONELY, SOLD).await;
+    assert_eq!(
+        (told.status, &told.json()["call_id"]),
+        (200, &json!("short"))
     );
     bridge.stop().await;
 }
