@@ -108,7 +108,10 @@ fn admit(request: &HttpRequest) -> Result<(), ApiError> {
 fn bearer(request: &HttpRequest) -> Option<&[u8]> {
     let bytes = request.headers().get(AUTHORIZATION)?.as_bytes();
     let (scheme, token) = bytes.split_at_checked(b"bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+    // There may be several blanks between the two.
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii_start())
 }
 
 fn brings_csrf(request: &HttpRequest, session: &Session) -> bool {

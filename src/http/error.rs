@@ -6,8 +6,8 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ContentType, RETRY_AFTER};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, ContentType, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use crate::queue::QueueError;
@@ -58,6 +58,25 @@ impl Code {
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
+
+    /// An answer with the status, and the headers that tell a client what to do about it. The body is still to come: the
+    /// store's APIs have shapes of their own.
+    pub(super) fn response(self) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(self.entry().1);
+        match self {
+            Self::Busy | Self::StorageFull => {
+                response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+            }
+            Self::Unauthorized => {
+                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            }
+            Self::UnsupportedEncoding => {
+                response.insert_header((ACCEPT_ENCODING, "gzip, identity"));
+            }
+            _ => {}
+        }
+        response
+    }
 }
 
 /// An error as a client sees it.
@@ -65,6 +84,8 @@ impl Code {
 pub(super) struct ApiError {
     code: Code,
     detail: String,
+    /// With a method that is not taken: those that are.
+    allow: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +103,15 @@ impl ApiError {
         Self {
             code,
             detail: detail.into(),
+            allow: None,
+        }
+    }
+
+    /// A method that is not taken; `allow` are those that are.
+    pub(super) fn wrong_method(allow: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(Code::MethodNotAllowed, detail)
         }
     }
 
@@ -114,17 +144,14 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         let (code, status) = self.code.entry();
-        let mut response = HttpResponse::build(status);
+        let mut response = self.code.response();
         response.content_type(ContentType(
             "application/problem+json"
                 .parse()
                 .unwrap_or(actix_web::mime::APPLICATION_JSON),
         ));
-        if matches!(self.code, Code::Busy | Code::StorageFull) {
-            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
-        }
-        if self.code == Code::Unauthorized {
-            response.insert_header(("www-authenticate", "Bearer"));
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
         }
         response.json(Problem {
             r#type: "about:blank",

@@ -18,6 +18,9 @@ use crate::metrics::{self, ReceiveResult};
 use crate::queue::{Acceptance, QueueError};
 use crate::setup::Source;
 
+/// The methods that a source's path takes.
+const METHODS: &str = "GET, HEAD, POST";
+
 /// Whatever comes to a path below `/webhooks`.
 pub(super) async fn webhook(
     request: HttpRequest,
@@ -28,10 +31,8 @@ pub(super) async fn webhook(
         // Some vendors probe with GET or HEAD before they subscribe.
         Method::POST | Method::GET => receive(request, payload, inlet).await,
         Method::HEAD if source_of(&request, &inlet).is_some() => HttpResponse::Ok().finish(),
-        Method::HEAD => HttpResponse::NotFound().finish(),
-        _ => {
-            ApiError::new(Code::MethodNotAllowed, "webhooks are posted: use POST").error_response()
-        }
+        Method::HEAD => unknown_source(),
+        _ => ApiError::wrong_method(METHODS, "webhooks are posted: use POST").error_response(),
     }
 }
 
@@ -52,6 +53,14 @@ fn source_of<'a>(request: &HttpRequest, inlet: &'a Inlet) -> Option<&'a Source> 
     inlet.sources.get(name).map(|source| &**source)
 }
 
+fn unknown_source() -> HttpResponse {
+    ApiError::new(
+        Code::NotFound,
+        "there is no such source; the URL is /webhooks/{source}",
+    )
+    .error_response()
+}
+
 /// Receives one webhook.
 async fn receive(
     request: HttpRequest,
@@ -63,11 +72,7 @@ async fn receive(
         // The name comes from outside: it must not become a metric label.
         metrics::unknown_source();
         tracing::info!(target: "event.received", result = "unknown_source", "no such source");
-        return ApiError::new(
-            Code::NotFound,
-            "there is no such source; the URL is /webhooks/{source}",
-        )
-        .error_response();
+        return unknown_source();
     };
     let (response, result) = match take(&request, payload, &inlet, source).await {
         Ok(taken) => taken,
@@ -129,8 +134,8 @@ async fn take(
         }
         Reception::Verified(_) if request.method() != Method::POST => {
             // Handshakes may come as GET; events are posted.
-            Err(ApiError::new(
-                Code::MethodNotAllowed,
+            Err(ApiError::wrong_method(
+                Method::POST.as_str(),
                 "webhooks are posted: use POST",
             ))
         }

@@ -161,7 +161,7 @@ fn is_uuid(text: &str) -> bool {
 fn answer(result: Result<Value, Trouble>) -> HttpResponse {
     match result {
         Ok(body) => HttpResponse::Ok().json(body),
-        Err(trouble) => HttpResponse::build(trouble.status).json(json!({
+        Err(trouble) => trouble.response().json(json!({
             "success": false,
             "error": trouble.detail,
             "code": code(trouble.code),

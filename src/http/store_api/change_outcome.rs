@@ -129,8 +129,8 @@ fn answer(result: Result<Value, Trouble>) -> HttpResponse {
                 "message": trouble.detail, "errors": { OUTCOME: [trouble.detail] },
             }))
         }
-        Err(trouble) => {
-            HttpResponse::build(trouble.status).json(json!({ "message": trouble.detail }))
-        }
+        Err(trouble) => trouble
+            .response()
+            .json(json!({ "message": trouble.detail })),
     }
 }

@@ -1,7 +1,6 @@
 //! Reading what a client sends, and what is wrong with it; each API says that in its own shape.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponseBuilder, web};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -13,7 +12,6 @@ use crate::store::{Refusal, StoreError};
 /// What is wrong with a request.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
-    pub(super) status: StatusCode,
     pub(super) code: Code,
     pub(super) detail: String,
 }
@@ -24,6 +22,11 @@ impl Trouble {
         error.into()
     }
 
+    /// An answer with the status and what goes with it, for a body in the API's own shape.
+    pub(super) fn response(&self) -> HttpResponseBuilder {
+        self.code.response()
+    }
+
     pub(super) fn bad(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
     }
@@ -32,7 +35,6 @@ impl Trouble {
 impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
         Self {
-            status: error.status_code(),
             code: error.kind(),
             detail: error.detail().to_owned(),
         }

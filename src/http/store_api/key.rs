@@ -39,7 +39,9 @@ pub(super) fn admit(
     let given = request.headers().get(header).map(|value| {
         let bytes = value.as_bytes();
         match bytes.get(..7) {
-            Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer ") => &bytes[7..],
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+                bytes[7..].trim_ascii_start()
+            }
             _ => bytes,
         }
     });

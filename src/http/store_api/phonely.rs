@@ -213,7 +213,8 @@ fn not_e164(text: &str) -> Trouble {
 fn answer(result: Result<Value, Trouble>) -> HttpResponse {
     match result {
         Ok(body) => HttpResponse::Ok().json(body),
-        Err(trouble) => HttpResponse::build(trouble.status)
+        Err(trouble) => trouble
+            .response()
             .json(json!({ "success": false, "error": trouble.detail })),
     }
 }

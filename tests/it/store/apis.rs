@@ -545,6 +545,27 @@ async fn a_uuid_finds_its_call_in_whatever_case_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refusals_bring_the_headers_that_tell_what_to_do() {
+    let bridge = setup().start().await;
+    let unknown = request(&bridge, "GET /v1/calls", &[], None).await;
+    assert_eq!(
+        (unknown.status, unknown.headers["www-authenticate"].as_str()),
+        (401, "Bearer")
+    );
+    let spaced = ["Authorization: Bearer   your-api-key-here"];
+    let known = request(&bridge, "GET /v1/calls", &spaced, None).await;
+    assert_eq!(known.status, 200);
+    let brotli = [&PHONELY[..], &["Content-Encoding: br"]].concat();
+    let line = "PATCH /api/calls/agent123/call456";
+    let unread = request(&bridge, line, &brotli, SOLD).await;
+    assert_eq!(
+        (unread.status, unread.headers["accept-encoding"].as_str()),
+        (415, "gzip, identity")
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_words_are_words() {
     let bridge = setup().set("SERVER__BODY_LIMIT", "2 MB").start().await;
     let sql = "x'); DROP TABLE calls; --";
