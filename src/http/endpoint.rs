@@ -2,6 +2,7 @@
 
 use std::future::ready;
 
+use actix_web::guard::{self, Guard};
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Route, web};
@@ -14,13 +15,15 @@ pub(super) struct Endpoint {
     route: Route,
 }
 
+/// A path that is read. `HEAD` is answered as `GET` is, without the body: the HTTP layer leaves that out by itself.
 pub(super) fn get<F, A>(path: &'static str, handler: F) -> Endpoint
 where
     F: Handler<A>,
     A: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    endpoint(Method::GET, path, handler)
+    let guard = guard::Any(guard::Get()).or(guard::Head());
+    endpoint(Method::GET, guard, path, handler)
 }
 
 pub(super) fn post<F, A>(path: &'static str, handler: F) -> Endpoint
@@ -29,7 +32,7 @@ where
     A: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    endpoint(Method::POST, path, handler)
+    endpoint(Method::POST, guard::Post(), path, handler)
 }
 
 pub(super) fn patch<F, A>(path: &'static str, handler: F) -> Endpoint
@@ -38,27 +41,35 @@ where
     A: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    endpoint(Method::PATCH, path, handler)
+    endpoint(Method::PATCH, guard::Patch(), path, handler)
 }
 
-fn endpoint<F, A>(method: Method, path: &'static str, handler: F) -> Endpoint
+fn endpoint<F, A>(
+    method: Method,
+    guard: impl Guard + 'static,
+    path: &'static str,
+    handler: F,
+) -> Endpoint
 where
     F: Handler<A>,
     A: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
     Endpoint {
-        route: web::method(method.clone()).to(handler),
+        route: web::route().guard(guard).to(handler),
         method,
         path,
     }
 }
 
+/// How somebody is told that a path does not take a method, given those that it takes: `GET, HEAD`.
+pub(super) type Refusal = fn(&str) -> HttpResponse;
+
 /// One resource per path, in the order of the list. A method that a path does not take gets `refusal`, with the ones
 /// that it takes in `Allow`.
 pub(super) fn resources(
     endpoints: Vec<Endpoint>,
-    refusal: fn() -> HttpResponse,
+    refusal: Refusal,
 ) -> impl Iterator<Item = Resource> {
     let mut paths: Vec<(&'static str, Vec<Endpoint>)> = Vec::new();
     for endpoint in endpoints {
@@ -68,10 +79,10 @@ pub(super) fn resources(
         }
     }
     paths.into_iter().map(move |(path, endpoints)| {
-        let methods: Vec<&str> = endpoints.iter().map(|e| e.method.as_str()).collect();
-        let allow = HeaderValue::from_str(&methods.join(", ")).expect("methods are words");
+        let takes = methods(&endpoints);
+        let allow = HeaderValue::from_str(&takes).expect("methods are words");
         let refuse = move || {
-            let mut response = refusal();
+            let mut response = refusal(&takes);
             response.headers_mut().insert(ALLOW, allow.clone());
             ready(response)
         };
@@ -82,4 +93,16 @@ pub(super) fn resources(
             })
             .default_service(web::to(refuse))
     })
+}
+
+/// The methods of a path's endpoints, as in `Allow`.
+fn methods(endpoints: &[Endpoint]) -> String {
+    let words: Vec<&str> = endpoints
+        .iter()
+        .map(|endpoint| match endpoint.method {
+            Method::GET => "GET, HEAD",
+            ref other => other.as_str(),
+        })
+        .collect();
+    words.join(", ")
 }

@@ -7,7 +7,9 @@
 //! | `GET /health/live`, `GET /health/ready` | both | load balancers |
 //! | `GET /metrics` | office | Prometheus |
 //! | `/admin/v1/…` | office | the command line, operators; bearer token or log-in |
-//! | `/console/…` | office | people with a browser; log-in |
+//! | `/console/…`, and `/` leads there | office | people with a browser; log-in |
+//!
+//! Wherever `GET` is taken, `HEAD` is too; a method that is not taken is 405 with `Allow`.
 //!
 //! The two sides listen on addresses of their own by default: the inlet faces the internet, the
 //! office stays on loopback.

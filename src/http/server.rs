@@ -1,5 +1,6 @@
 //! Binding, serving, and the address that was really bound.
 
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -7,9 +8,10 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpServer, ResponseError};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError};
 use tokio::task::JoinHandle;
 
+use super::endpoint::{get, resources};
 use super::error::{ApiError, Code};
 use super::stand_in::StandIn;
 use super::state::{Inlet, Office};
@@ -109,6 +111,14 @@ fn routes(
     inlet: Option<web::Data<Inlet>>,
     office: Option<web::Data<Office>>,
 ) {
+    let nothing = match &inlet {
+        Some(_) => "there is nothing here; webhooks go to /webhooks/{source}",
+        None => {
+            "there is nothing here; the console is at /console, the admin API at /admin/v1, and webhooks go to the \
+             listener of `server.bind`"
+        }
+    };
+    let mut common = vec![get("/health/live", health::live)];
     if let Some(inlet) = inlet {
         let apis = inlet.apis.clone();
         config.app_data(inlet);
@@ -120,22 +130,22 @@ fn routes(
     }
     if let Some(office) = office {
         config.app_data(office);
-        config.route("/metrics", web::get().to(health::metrics));
-        config.route("/health/ready", web::get().to(health::ready));
+        common.push(get("/health/ready", health::ready));
+        common.push(get("/metrics", health::metrics));
+        common.push(get("/", console::door));
         admin::routes(config);
         console::routes(config);
     } else {
-        config.route("/health/ready", web::get().to(health::live));
+        common.push(get("/health/ready", health::live));
     }
-    config.route("/health/live", web::get().to(health::live));
-    config.default_service(web::to(|| async {
-        error(
-            Code::NotFound,
-            "there is nothing here; webhooks go to /webhooks/{source}",
-        )
+    for resource in resources(common, wrong_method) {
+        config.service(resource);
+    }
+    config.default_service(web::to(move || {
+        ready(ApiError::new(Code::NotFound, nothing).error_response())
     }));
 }
 
-fn error(code: Code, detail: &'static str) -> actix_web::HttpResponse {
-    ApiError::new(code, detail).error_response()
+fn wrong_method(takes: &str) -> HttpResponse {
+    ApiError::new(Code::MethodNotAllowed, format!("this path takes {takes}")).error_response()
 }

@@ -22,6 +22,7 @@ mod disk;
 mod documentation;
 mod lookups;
 mod mapping;
+mod methods;
 mod network;
 mod observability;
 mod receiving;

@@ -73,10 +73,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// Registers them.
 pub(super) fn routes(config: &mut ServiceConfig) {
-    let refusal = || {
+    let refusal = |takes: &str| {
         ApiError::new(
             Code::MethodNotAllowed,
-            "this route does not take this method; `Allow` has those that it takes",
+            format!("this route takes {takes}; /admin/v1/openapi.json describes it"),
         )
         .error_response()
     };

@@ -3,6 +3,7 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
+use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
@@ -81,12 +82,28 @@ pub(super) fn page(visitor: &Visitor, title: &str, content: &Markup) -> HttpResp
 
 /// What went wrong, as a page.
 pub(super) fn failure(visitor: &Visitor, error: &ApiError) -> HttpResponse {
+    went_wrong(error.status_code(), Some(visitor), error.detail())
+}
+
+/// A page that does not take the method that it was asked with.
+pub(super) fn wrong_method(takes: &str) -> HttpResponse {
+    let why = format!("This page takes {takes}.");
+    went_wrong(StatusCode::METHOD_NOT_ALLOWED, None, &why)
+}
+
+/// A form or an address that cannot be read.
+pub(super) fn unreadable(error: impl ResponseError + 'static) -> actix_web::Error {
+    let page = went_wrong(error.status_code(), None, &error.to_string());
+    InternalError::from_response(error, page).into()
+}
+
+fn went_wrong(status: StatusCode, visitor: Option<&Visitor>, why: &str) -> HttpResponse {
     let content = html! {
         h1 { "That did not work" }
-        p class="notice" role="alert" { (error.detail()) }
+        p class="notice" role="alert" { (why) }
         p { a href="/console" { "Back to the console" } }
     };
-    framed(error.status_code(), Some(visitor), "Error", &content)
+    framed(status, visitor, "Error", &content)
 }
 
 /// A page as it is sent. Without a visitor it has no navigation.

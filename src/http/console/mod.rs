@@ -13,17 +13,39 @@ mod layout;
 mod login;
 mod performance;
 
+use actix_web::http::header::LOCATION;
 use actix_web::middleware::DefaultHeaders;
-use actix_web::web::{self, ServiceConfig, get, post};
+use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::endpoint::{Endpoint, get, post, resources};
 use layout::Visitor;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
     frame-ancestors 'none'; base-uri 'none'";
 const STYLE: &str = include_str!("style.css");
 
-/// Every page in one list.
+/// Where it is.
+const PREFIX: &str = "/console";
+
+/// Every page in one list, below [`PREFIX`].
+fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get("", home),
+        get("/", home),
+        get("/style.css", style),
+        get("/performance", performance::show),
+        get("/performance/groups", performance::change),
+        get("/calls", calls::list),
+        get("/calls/{call}", call::show),
+        get("/events/{event}", event::show),
+        get("/login", login::form),
+        post("/login", login::log_in),
+        post("/logout", login::log_out),
+    ]
+}
+
+/// Registers them.
 pub(super) fn routes(config: &mut ServiceConfig) {
     let headers = DefaultHeaders::new()
         .add(("content-security-policy", POLICY))
@@ -32,23 +54,19 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .add(("referrer-policy", "same-origin"))
         .add(("cross-origin-opener-policy", "same-origin"))
         .add(("cache-control", "no-store"));
-    config.service(
-        web::scope("/console")
-            .wrap(headers)
-            .app_data(web::FormConfig::default().limit(4096))
-            .route("", get().to(home))
-            .route("/", get().to(home))
-            .route("/style.css", get().to(style))
-            .route("/performance", get().to(performance::show))
-            .route("/performance/groups", get().to(performance::change))
-            .route("/calls", get().to(calls::list))
-            .route("/calls/{call}", get().to(call::show))
-            .route("/events/{event}", get().to(event::show))
-            .route("/login", get().to(login::form))
-            .route("/login", post().to(login::log_in))
-            .route("/logout", post().to(login::log_out))
-            .default_service(web::to(missing)),
-    );
+    let forms = web::FormConfig::default().limit(4096);
+    let scope = web::scope(PREFIX)
+        .app_data(forms.error_handler(|error, _| layout::unreadable(error)))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| layout::unreadable(error)));
+    let scope = resources(endpoints(), layout::wrong_method).fold(scope, actix_web::Scope::service);
+    config.service(scope.default_service(web::to(missing)).wrap(headers));
+}
+
+/// Lets in who knows the address and no page of it. Not for ever: browsers would remember it.
+pub(super) async fn door() -> HttpResponse {
+    HttpResponse::TemporaryRedirect()
+        .insert_header((LOCATION, PREFIX))
+        .finish()
 }
 
 async fn home(visitor: Visitor) -> HttpResponse {

@@ -120,10 +120,13 @@ pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> Ht
     answer(listed.await)
 }
 
-pub(super) fn wrong_method() -> HttpResponse {
+pub(super) fn wrong_method(takes: &str) -> HttpResponse {
     answer(Err(Trouble::new(
         Code::MethodNotAllowed,
-        "use POST on /v1/calls/{id}/outcome, GET to read",
+        format!(
+            "this path takes {takes}; an outcome is set by POST /v1/calls/{{id}}/outcome, a call is read by GET \
+             /v1/calls/{{id}}"
+        ),
     )))
 }
 

@@ -105,10 +105,13 @@ pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> Ht
     answer(listed.await)
 }
 
-pub(super) fn wrong_method() -> HttpResponse {
+pub(super) fn wrong_method(takes: &str) -> HttpResponse {
     answer(Err(Trouble::new(
         Code::MethodNotAllowed,
-        "use PATCH to change an outcome, GET to read",
+        format!(
+            "this path takes {takes}; an outcome is changed by PATCH /api/v1/webhooks/calls/{{call}}/change-outcome, \
+             a call is read by GET /api/v1/calls/{{call}}"
+        ),
     )))
 }
 

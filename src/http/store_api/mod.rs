@@ -2,7 +2,8 @@
 //!
 //! Paths, headers, bodies, status codes and error bodies are those of their documents, so a client changes
 //! its base URL and nothing else. What the documents leave open is the same in all three: `GET` for one call and for
-//! a list, 401 for a key that does not open, 413 for a body over the limit. Each answers its errors in its own shape.
+//! a list, `HEAD` as `GET`, 401 for a key that does not open, 413 for a body over the limit. Each answers its errors in its
+//! own shape.
 
 mod aura;
 mod change_outcome;
@@ -11,11 +12,10 @@ mod key;
 mod phonely;
 mod resource;
 
-use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 
 use super::body::BodyLimits;
-use super::endpoint::{Endpoint, get, patch, post, resources};
+use super::endpoint::{Endpoint, Refusal, get, patch, post, resources};
 use super::openapi;
 use crate::clock::Clock;
 use crate::config::{StoreApi, StoreKey};
@@ -36,9 +36,6 @@ pub struct StoreApis {
     /// How much of a body is read, and for how long.
     pub body: BodyLimits,
 }
-
-/// How an API says that a path does not take a method.
-type Refusal = fn() -> HttpResponse;
 
 /// Every route of the three, and how each API says that a method is not taken.
 pub(super) fn endpoints() -> Vec<(Vec<Endpoint>, Refusal)> {

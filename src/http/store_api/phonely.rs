@@ -131,10 +131,12 @@ pub(super) async fn list(
     answer(listed.await)
 }
 
-pub(super) fn wrong_method() -> HttpResponse {
+pub(super) fn wrong_method(takes: &str) -> HttpResponse {
     answer(Err(Trouble::new(
         Code::MethodNotAllowed,
-        "use PATCH to update a call, GET to read it",
+        format!(
+            "this path takes {takes}; a call is updated by PATCH and read by GET at /api/calls/{{agent_id}}/{{call}}"
+        ),
     )))
 }
 
