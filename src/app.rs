@@ -105,6 +105,7 @@ pub struct Bridge {
     delivery: Arc<DeliveryHandle>,
     lookups: Arc<LookupService>,
     drain: Duration,
+    draining: CancellationToken,
     intake: CancellationToken,
     outflow: CancellationToken,
 }
@@ -180,6 +181,7 @@ impl Bridge {
                 body,
             })
         });
+        let draining = CancellationToken::new();
         let inlet = web::Data::new(Inlet {
             sources: Arc::clone(&sources),
             queue: Arc::clone(&queue),
@@ -187,6 +189,7 @@ impl Bridge {
             body,
             header_limit: config.server.header_limit,
             apis,
+            draining: draining.clone(),
         });
         let office = web::Data::new(Office {
             sources: Arc::clone(&sources),
@@ -204,6 +207,7 @@ impl Bridge {
             sessions: Sessions::default(),
             metrics: exposition,
             clock: clock.clone(),
+            draining: draining.clone(),
             warnings,
         });
         let listeners = listen(&config, inlet, office)?;
@@ -228,6 +232,7 @@ impl Bridge {
             delivery,
             lookups,
             drain: config.server.shutdown_timeout,
+            draining,
             intake,
             outflow,
         })
@@ -252,6 +257,7 @@ impl Bridge {
 
     /// Ends after storage has failed: those who wait for an answer are told to come back, nothing else is done.
     pub async fn abandon(self) {
+        self.draining.cancel();
         let stopping = self.listeners.into_iter().map(Listener::stop);
         let answers = futures_util::future::join_all(stopping);
         // Whoever is not answered by then comes back by itself.
@@ -263,6 +269,7 @@ impl Bridge {
     /// # Errors
     /// When something could not be finished. Nothing acknowledged is lost by it.
     pub async fn stop(self) -> Result<(), AppError> {
+        self.draining.cancel();
         for listener in self.listeners {
             listener.stop().await?;
         }

@@ -1,47 +1,102 @@
 //! Whether the process lives, whether it can do its work, and its metrics.
 
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::state::Office;
+use super::state::{Inlet, Office};
+use crate::queue::QueueStats;
+
+/// Whether new events are taken. A held or failing destination does not make the bridge unready, nor does the outcome
+/// store: it goes on accepting for all the others.
+enum Readiness {
+    Ready,
+    /// It stops: what is in flight ends, nothing new is begun.
+    Draining,
+    /// Storage works, but has no room.
+    Refusing(String),
+    Failed(String),
+}
+
+impl Readiness {
+    fn of(stats: &QueueStats, draining: &CancellationToken) -> Self {
+        match (&stats.failure, &stats.refusing) {
+            (Some(reason), _) => Self::Failed(reason.clone()),
+            (None, _) if draining.is_cancelled() => Self::Draining,
+            (None, Some(reason)) => Self::Refusing(reason.clone()),
+            (None, None) => Self::Ready,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Ready => StatusCode::OK,
+            Self::Draining | Self::Refusing(_) | Self::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
 
 /// The process answers.
 pub(super) async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "live" }))
+    answer(StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// Events can be stored. A held or failing destination does not make the bridge unready, nor does the outcome
-/// store: it goes on accepting for all the others, and says so here.
+/// Readiness for whoever operates the bridge, with what is known of it.
 pub(super) async fn ready(office: web::Data<Office>) -> HttpResponse {
     let stats = office.queue.stats();
-    let troubled: Vec<_> = office
+    let readiness = Readiness::of(&stats, &office.draining);
+    let body = match &readiness {
+        Readiness::Ready => json!({
+            "status": "ready",
+            "unprocessed": stats.unprocessed,
+            "held_destinations": held(&office),
+            "outcome_store": outcome_store(&office),
+        }),
+        Readiness::Draining => json!({ "status": "draining" }),
+        Readiness::Refusing(reason) => json!({
+            "status": "refusing events",
+            "reason": reason,
+            "free_bytes": stats.free_bytes,
+        }),
+        Readiness::Failed(reason) => json!({ "status": "storage failed", "reason": reason }),
+    };
+    answer(readiness.status(), &body)
+}
+
+/// Readiness for the world: load balancers need the status, and nobody there needs the reason.
+pub(super) async fn ready_to_receive(inlet: web::Data<Inlet>) -> HttpResponse {
+    let readiness = Readiness::of(&inlet.queue.stats(), &inlet.draining);
+    let word = match readiness {
+        Readiness::Ready => "ready",
+        Readiness::Draining | Readiness::Refusing(_) | Readiness::Failed(_) => "not ready",
+    };
+    answer(readiness.status(), &json!({ "status": word }))
+}
+
+fn held(office: &Office) -> Vec<String> {
+    office
         .delivery
         .states()
         .into_iter()
         .filter(|state| state.held.is_some())
-        .map(|state| state.name)
-        .collect();
-    let store = office.store.as_ref().map(|store| match store.failure() {
+        .map(|state| state.name.to_string())
+        .collect()
+}
+
+fn outcome_store(office: &Office) -> Option<Value> {
+    office.store.as_ref().map(|store| match store.failure() {
         None => json!({ "ready": true }),
         Some(reason) => json!({ "ready": false, "reason": reason }),
-    });
-    match (stats.failure, stats.refusing) {
-        (None, None) => HttpResponse::Ok().json(json!({
-            "status": "ready",
-            "unprocessed": stats.unprocessed,
-            "held_destinations": troubled,
-            "outcome_store": store,
-        })),
-        (None, Some(reason)) => HttpResponse::ServiceUnavailable().json(json!({
-            "status": "refusing events",
-            "reason": reason,
-            "free_bytes": stats.free_bytes,
-        })),
-        (Some(reason), _) => HttpResponse::ServiceUnavailable().json(json!({
-            "status": "storage failed",
-            "reason": reason,
-        })),
-    }
+    })
+}
+
+/// What holds now; a cache in between would tell what held before.
+fn answer(status: StatusCode, body: &Value) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(body)
 }
 
 /// Prometheus text.

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `POST /webhooks/{source}[/{token}]` | inlet | CRMs, calendars, payment tools |
 //! | `/api/calls/…`, `/api/v1/…`, `/v1/calls/…` | inlet | clients of the store's outcome APIs; a key each |
-//! | `GET /health/live`, `GET /health/ready` | both | load balancers |
+//! | `GET /health/live`, `GET /health/ready` | both | load balancers; the office says why it is not ready |
 //! | `GET /metrics` | office | Prometheus |
 //! | `/admin/v1/…` | office | the command line, operators; bearer token or log-in |
 //! | `/console/…`, and `/` leads there | office | people with a browser; log-in |

@@ -136,7 +136,7 @@ fn routes(
         admin::routes(config);
         console::routes(config);
     } else {
-        common.push(get("/health/ready", health::live));
+        common.push(get("/health/ready", health::ready_to_receive));
     }
     for resource in resources(common, wrong_method) {
         config.service(resource);

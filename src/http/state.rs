@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use tokio_util::sync::CancellationToken;
 
 use super::auth::Tokens;
 use super::body::BodyLimits;
@@ -34,6 +35,8 @@ pub struct Inlet {
     pub header_limit: usize,
     /// The outcome APIs of the store, unless it is turned off.
     pub apis: Option<Data<StoreApis>>,
+    /// Cancelled when the bridge stops: it is not ready any more.
+    pub draining: CancellationToken,
 }
 
 /// What the admin side needs.
@@ -62,6 +65,8 @@ pub struct Office {
     pub metrics: Exposition,
     /// Tells the time.
     pub clock: Clock,
+    /// Cancelled when the bridge stops: it is not ready any more.
+    pub draining: CancellationToken,
     /// Warnings found at start, shown with the sources.
     pub warnings: Vec<String>,
 }

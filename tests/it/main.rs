@@ -20,6 +20,7 @@ mod deduplication;
 mod delivering;
 mod disk;
 mod documentation;
+mod health;
 mod lookups;
 mod mapping;
 mod methods;
