@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod health;
 mod openapi;
+mod phone;
 mod receive;
 mod server;
 mod session;

@@ -8,6 +8,7 @@ use super::outcomes::store;
 use super::query::Query;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
+use crate::http::phone::SoughtPhone;
 use crate::http::state::Office;
 use crate::model::Fact;
 use crate::processing::admin_event::{AdminBody, MAX_FACTS, acceptable};
@@ -20,11 +21,12 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::new(request.query_string(), office.clock.now());
     let agent: Option<String> = query.take("agent", "an agent's id")?;
+    let phone: Option<SoughtPhone> = query.take("phone", "a phone")?;
     let filter = CallFilter {
         platform: query.take("platform", "a platform")?,
         agents: agent.map(|agent| vec![agent]),
         call_id: query.take("call", "a call's id at the platform")?,
-        phone: query.take("phone", "a phone")?,
+        phone: phone.map(String::from),
         email: query.take("email", "an e-mail address")?,
         since: query.moment("since")?,
         until: query.moment("until")?,

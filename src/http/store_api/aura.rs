@@ -9,6 +9,7 @@ use super::{StoreApis, resource};
 use crate::config::StoreApi;
 use crate::http::admin::Query;
 use crate::http::error::Code;
+use crate::http::phone::SoughtPhone;
 use crate::model::OutcomeKind;
 use crate::store::{CallFilter, CallKey, Change, Changed, Refusal, Sought};
 
@@ -102,9 +103,10 @@ pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> Ht
     let listed = async {
         let client = admit(&request, &apis, StoreApi::Aura, HEADER)?;
         let mut query = Query::new(request.query_string(), apis.clock.now());
+        let phone: Option<SoughtPhone> = query.take("phone", "a phone")?;
         let filter = CallFilter {
             agents: client.scope,
-            phone: query.take("phone", "a phone")?,
+            phone: phone.map(String::from),
             email: query.take("email", "an e-mail address")?,
             since: query.moment("since")?,
             until: query.moment("until")?,

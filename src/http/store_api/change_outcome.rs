@@ -10,6 +10,7 @@ use super::{StoreApis, resource};
 use crate::config::StoreApi;
 use crate::http::admin::Query;
 use crate::http::error::Code;
+use crate::http::phone::SoughtPhone;
 use crate::store::{CallFilter, CallKey, CallRow, Change, Changed, Refusal, Sought, kind_of_label};
 
 const HEADER: &str = "authorization";
@@ -84,9 +85,10 @@ pub(super) async fn list(request: HttpRequest, apis: web::Data<StoreApis>) -> Ht
     let listed = async {
         let client = admit(&request, &apis, StoreApi::ChangeOutcome, HEADER)?;
         let mut query = Query::new(request.query_string(), apis.clock.now());
+        let phone: Option<SoughtPhone> = query.take("phone", "a phone")?;
         let filter = CallFilter {
             agents: client.scope,
-            phone: query.take("phone", "a phone")?,
+            phone: phone.map(String::from),
             since: query.moment("since")?,
             until: query.moment("until")?,
             has_outcome: query.take("has_outcome", "true or false")?,

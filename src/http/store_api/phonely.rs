@@ -11,6 +11,7 @@ use super::{StoreApis, resource};
 use crate::config::StoreApi;
 use crate::http::admin::Query;
 use crate::http::error::Code;
+use crate::http::phone::SoughtPhone;
 use crate::model::Phone;
 use crate::store::{
     CallFilter, CallKey, Change, Changed, Preference, Refusal, Sought, kind_of_label,
@@ -114,9 +115,10 @@ pub(super) async fn list(
     let listed = async {
         enter(&request, &apis, &agent)?;
         let mut query = Query::new(request.query_string(), apis.clock.now());
+        let phone: Option<SoughtPhone> = query.take("phone", "a phone")?;
         let filter = CallFilter {
             agents: Some(vec![agent]),
-            phone: query.take("phone", "a phone")?,
+            phone: phone.map(String::from),
             since: query.moment("since")?,
             until: query.moment("until")?,
             has_outcome: query.take("has_outcome", "true or false")?,

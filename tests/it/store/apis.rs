@@ -506,6 +506,26 @@ async fn an_unusual_phone_that_a_call_has_finds_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_are_listed_by_a_phone_whose_plus_is_not_escaped() {
+    let bridge = bridge().await;
+    for plus in ["+", "%2B", "%2b", "%20"] {
+        let query = format!("phone={plus}14155551234");
+        for (path, headers, list, calls) in [
+            ("/api/calls/agent123", PHONELY, "calls", 3),
+            ("/api/v1/calls", BEARER, "data", 4),
+            ("/v1/calls", BEARER, "data", 4),
+        ] {
+            let reply = request(&bridge, &format!("GET {path}?{query}"), &headers, None).await;
+            let found = reply.json()[list].as_array().unwrap().len();
+            assert_eq!(found, calls, "{path}?{query}: {reply:?}");
+        }
+        let found = bridge.get(&format!("/calls?{query}")).await;
+        assert_eq!(found["items"].as_array().unwrap().len(), 4, "{query}");
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_uuid_finds_its_call_in_whatever_case_it_is_written() {
     let bridge = setup().start().await;
     let shouted = "7D9F8A10-0B1C-4D2E-8F3A-ABCDEFABCDEF";
