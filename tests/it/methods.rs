@@ -168,6 +168,20 @@ async fn the_offices_door_leads_to_the_console_and_the_inlet_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_its_type_is_told_which_it_needs() {
+    let bridge = setup().start().await;
+    let replay = bridge.admin(Method::POST, "/admin/v1/events/replay");
+    let replay = replay.bearer_auth(ADMIN_TOKEN).body("{}");
+    let reply = Reply::of(replay.send().await.unwrap()).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
+    assert!(
+        reply.body.contains("`Content-Type: application/json`"),
+        "{reply:?}"
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forms_and_addresses_that_cannot_be_read_are_answered_with_a_page() {
     let bridge = setup().start().await;
     let json = bridge.admin(Method::POST, "/console/login").json("token");

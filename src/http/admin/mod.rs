@@ -94,12 +94,18 @@ fn json_config() -> web::JsonConfig {
     web::JsonConfig::default()
         .limit(1 << 20)
         .error_handler(|error, _| {
-            let code = match error {
+            let (code, why) = match error {
                 JsonPayloadError::Overflow { .. }
-                | JsonPayloadError::OverflowKnownLength { .. } => Code::TooLarge,
-                _ => Code::BadRequest,
+                | JsonPayloadError::OverflowKnownLength { .. } => {
+                    (Code::TooLarge, error.to_string())
+                }
+                JsonPayloadError::ContentType => (
+                    Code::BadRequest,
+                    "send JSON, with `Content-Type: application/json`".to_owned(),
+                ),
+                _ => (Code::BadRequest, error.to_string()),
             };
-            ApiError::new(code, format!("the body is not as expected: {error}")).into()
+            ApiError::new(code, format!("the body is not as expected: {why}")).into()
         })
 }
 
