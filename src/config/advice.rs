@@ -30,9 +30,8 @@ fn warn_of_unverified_sources(config: &Config, findings: &mut Findings<'_>) {
     for source in config.sources.values() {
         if source.verification == Verification::None {
             let path = format!("sources.{}.verification", source.name);
-            let wrong =
-                Wrong::new("requests are accepted without verification: anybody can forge them")
-                    .help("leave `verification` out if the connector can verify");
+            let wrong = Wrong::new("its requests are not verified: anybody can forge them")
+                .help("leave `verification` out if the connector can verify");
             let (place, context) = (
                 findings.file.place(&path),
                 format!("source `{}`", source.name),

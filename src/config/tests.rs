@@ -393,7 +393,7 @@ destinations = ["used"]
             .all(|warning| warning.severity == Severity::Warning)
     );
     insta::assert_snapshot!(told(&warnings).join("\n"), @r"
-    4:16 requests are accepted without verification: anybody can forge them | leave `verification` out if the connector can verify
+    4:16 its requests are not verified: anybody can forge them | leave `verification` out if the connector can verify
     5:15 no route leads to it, so nothing is sent to it | name it in a route, or set `enabled = false` in [destinations.idle]
     ");
 }

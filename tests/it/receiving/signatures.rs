@@ -61,7 +61,7 @@ async fn verification_is_switched_off_only_where_that_is_spelled_out_and_says_so
     );
     let warnings = listed["warnings"].to_string();
     assert!(
-        warnings.contains("source `open`: requests are accepted without verification"),
+        warnings.contains("source `open`: its requests are not verified"),
         "{warnings}"
     );
     assert!(!warnings.contains("`team`"), "{warnings}");
