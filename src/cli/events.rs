@@ -115,7 +115,7 @@ impl Events {
                     output.text(&story::tell(&story));
                 }
             }
-            Self::Replay(replay) => replay.run(output).await?,
+            Self::Replay(replay) => return replay.run(output).await,
             Self::Tail { server, filter } => tail(output, &server, &filter).await?,
         }
         Ok(Exit::Done)

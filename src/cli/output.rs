@@ -112,6 +112,12 @@ fn shorten(text: &str) -> String {
     }
 }
 
+/// So many of a thing, in words: "1 event", "2 events".
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    let word = if count == 1 { one } else { many };
+    format!("{count} {word}")
+}
+
 /// Prints `value` as JSON, indented, on standard output.
 ///
 /// # Errors

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::{Client, Server};
 use super::events::Filter;
-use super::exit::Failure;
-use super::output::{plain, progress};
+use super::exit::{Exit, Failure};
+use super::output::{counted, plain, progress};
 use super::terminal::Output;
 use crate::model::EventId;
 
@@ -52,12 +52,14 @@ pub(super) struct Replay {
 struct Tally {
     events: u64,
     differences: Vec<Value>,
+    /// Ids that the bridge does not have: mistyped, or past retention.
+    missing: Vec<Value>,
     /// The option that stands for the filter's `since` when the command is given again.
     since: Option<String>,
 }
 
 impl Replay {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let query = match &self.query {
             Some(query) => query.clone(),
             None => self.filter.query(),
@@ -86,7 +88,13 @@ impl Replay {
         };
         self.drive(output, &client, &events, &mut tally).await?;
         self.conclude(output, &tally);
-        Ok(())
+        // What a filter found and retention took since is no mistake of the person who asks.
+        let named_wrongly = !self.ids.is_empty() && !tally.missing.is_empty();
+        Ok(if named_wrongly {
+            Exit::Failed
+        } else {
+            Exit::Done
+        })
     }
 
     async fn drive(
@@ -113,7 +121,10 @@ impl Replay {
                 }),
             };
             let answer = done.map_err(|failure| self.interrupted(failure, tally, last))?;
-            tally.events += step.len() as u64;
+            let count = if self.dry_run { "events" } else { "replayed" };
+            tally.events += answer[count].as_u64().unwrap_or(0);
+            let missing = answer["missing"].as_array().into_iter().flatten();
+            tally.missing.extend(missing.cloned());
             last = step.last().copied();
             for difference in answer["differences"].as_array().into_iter().flatten() {
                 if !output.is_json() {
@@ -175,17 +186,26 @@ impl Replay {
                 "events": events,
                 "changed": changed,
                 "differences": tally.differences,
+                "missing": tally.missing,
             }));
         } else if output.is_json() {
-            output.json(&json!({ "replayed": events }));
+            output.json(&json!({ "replayed": events, "missing": tally.missing }));
         } else if self.dry_run {
             let heard = |d: &&Value| d["targets"].as_array().is_some_and(|all| !all.is_empty());
             let reach = tally.differences.iter().filter(heard).count();
             output.line(&format!(
-                "{events} events would be replayed: {changed} would change, {reach} of them for a destination"
+                "{} would be replayed: {changed} would change, {reach} of them for a destination",
+                counted(events, "event", "events")
             ));
         } else {
-            output.line(&format!("{events} events were replayed"));
+            output.line(&counted(
+                events,
+                "event was replayed",
+                "events were replayed",
+            ));
+        }
+        for id in &tally.missing {
+            output.warn(&format!("there is no event {}", Output::cell(id)));
         }
     }
 }

@@ -79,6 +79,11 @@ impl Output {
         output::tell(text);
     }
 
+    /// Tells people what went wrong with a part of what they asked for.
+    pub(super) fn warn(&self, message: &str) {
+        output::tell(&format!("error: {message}"));
+    }
+
     /// Tells people what went wrong.
     pub(super) fn fail(&self, message: &str) -> Exit {
         output::tell(&format!("error: {message}"));

@@ -560,13 +560,45 @@ async fn the_admins_loop_send_look_save_map_change_replay() {
             "--dry-run",
         ],
     );
-    assert!(done(matching).stdout.starts_with("1 events"));
+    assert!(done(matching).stdout.starts_with("1 event would be"));
     assert_eq!(about(&bridge, &["events", "replay"]).code, 64);
     assert_eq!(
         about(&bridge, &["events", "show", "evt_0000000000001"]).code,
         1
     );
     destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_counts_what_is_there_and_names_what_is_not() {
+    let bridge = Setup::new().start().await;
+    let mut ids = Vec::new();
+    for call in ["call-1", "call-2"] {
+        let story = bridge
+            .hear("team", &told(call, "shown", minutes_ago(9)))
+            .await;
+        ids.push(story["event"]["id"].as_str().unwrap().to_owned());
+    }
+    let absent = "evt_0000000000001";
+    let replayed = about(&bridge, &["events", "replay", &ids[0], &ids[0], absent]);
+    assert_eq!(replayed.code, 1, "{replayed:?}");
+    assert_eq!(replayed.stdout, "1 event was replayed\n");
+    let told = format!("there is no event {absent}");
+    assert!(replayed.stderr.contains(&told), "{replayed:?}");
+    let replayed = about(&bridge, &["events", "replay", "--json", absent]);
+    assert_eq!(
+        (replayed.code, replayed.json()),
+        (1, json!({ "replayed": 0, "missing": [absent] }))
+    );
+    let compared = about(&bridge, &["events", "replay", "--dry-run", &ids[1], absent]);
+    assert_eq!(compared.code, 1, "{compared:?}");
+    assert!(
+        compared.stdout.starts_with("1 event would be replayed: 0 "),
+        "{compared:?}"
+    );
+    assert!(compared.stderr.contains(&told), "{compared:?}");
+    let replayed = done(about(&bridge, &["events", "replay", "--source", "team"]));
+    assert_eq!(replayed.stdout, "2 events were replayed\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

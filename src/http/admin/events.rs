@@ -1,5 +1,7 @@
 //! Events: list, show, raw, replay.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -186,16 +188,36 @@ pub(super) async fn replay(
             ));
         }
     };
+    let ids: BTreeSet<EventId> = ids.into_iter().collect();
     super::mappings::refresh(&office)?;
     if dry_run {
         return compare(&office, ids).await;
     }
-    let replayed = office.queue.replay(ids).await?;
-    Ok(HttpResponse::Accepted().json(json!({ "replayed": replayed })))
+    let wanted: Vec<EventId> = ids.iter().copied().collect();
+    let replayed = office.queue.replay(wanted).await?;
+    let missing = if replayed == ids.len() {
+        Vec::new()
+    } else {
+        missing(&office, ids).await?
+    };
+    Ok(HttpResponse::Accepted().json(json!({ "replayed": replayed, "missing": missing })))
+}
+
+/// Those that are not stored: mistyped, or past retention.
+async fn missing(office: &Office, ids: BTreeSet<EventId>) -> Result<Vec<EventId>, ApiError> {
+    let mut missing = Vec::new();
+    for id in ids {
+        match office.queue.event_detail(id).await {
+            Ok(_) => {}
+            Err(QueueError::NotFound(_)) => missing.push(id),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(missing)
 }
 
 /// What replaying would change, event by event, oldest first.
-async fn compare(office: &Office, mut ids: Vec<EventId>) -> Result<HttpResponse, ApiError> {
+async fn compare(office: &Office, ids: BTreeSet<EventId>) -> Result<HttpResponse, ApiError> {
     if ids.len() > MOST_COMPARED {
         return Err(ApiError::new(
             Code::BadRequest,
@@ -205,10 +227,16 @@ async fn compare(office: &Office, mut ids: Vec<EventId>) -> Result<HttpResponse,
             ),
         ));
     }
-    ids.sort_unstable();
     let mut events = Vec::with_capacity(ids.len());
+    let mut missing = Vec::new();
     for id in ids {
-        let (summary, trace) = office.queue.event_detail(id).await?;
+        let (summary, trace) = match office.queue.event_detail(id).await {
+            Err(QueueError::NotFound(_)) => {
+                missing.push(id);
+                continue;
+            }
+            found => found?,
+        };
         let before = Before {
             disposition: summary.disposition,
             reason: summary.reason,
@@ -237,6 +265,7 @@ async fn compare(office: &Office, mut ids: Vec<EventId>) -> Result<HttpResponse,
         "events": count,
         "changed": differences.len(),
         "differences": differences,
+        "missing": missing,
     })))
 }
 
