@@ -24,14 +24,19 @@ pub(super) enum Outcomes {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Write all of them to standard output or a file, as CSV or JSON lines.
+    /// Write all of them to standard output or a file, as CSV or JSON lines, which `outcomes import` takes.
     Export(export::Export),
     /// Counts, worth, rates and trends of many calls.
     Report(report::Report),
     /// Bring outcomes in from a file: CSV with a heading (its name ends in .csv), or JSON lines.
     ///
     /// Columns: outcome and occurred_at (required); call_id, phone, email, booking_id, deal_id, contact_id (at least one of them);
-    /// agent_id, value, currency, label, notes, metadata.NAME. They reach every destination that wants them.
+    /// agent_id, value, currency, label, notes, basis, metadata.NAME. They reach every destination that wants them.
+    ///
+    /// A file of `outcomes export` can be imported as it is: kind stands for outcome, metadata for all metadata.NAME, and a
+    /// target for the booking, deal or contact that alone is known (those ids are a source's own: give --source, and export
+    /// with --source). Passed over are call_ref, revision, outcome_id, value_minor, source, actor, event_id, rule and
+    /// recorded_at.
     Import {
         #[command(flatten)]
         import: ImportFile,

@@ -25,7 +25,9 @@ pub(super) type Fields = Result<Map<String, Value>, String>;
 const LONGEST: u64 = 16 << 20;
 
 /// What spreadsheets put before UTF-8 text.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What keeps a spreadsheet from taking a cell for a formula. Exports write it, and it is taken away when it is read.
+pub(super) const MARK: char = '\'';
 /// What to do about a text that cannot be read.
 const SAVE_AS: &str = "save it as UTF-8 (in a spreadsheet: \"CSV UTF-8\")";
 
@@ -65,6 +67,24 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Iterator<Item = Row>>, String>
     }))
 }
 
+/// Whether a spreadsheet would take a cell for a formula.
+pub(super) fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+/// Whether it is kept from that by a mark, or by several.
+pub(super) fn is_marked(text: &str) -> bool {
+    text.starts_with(MARK) && is_formula(text.trim_start_matches(MARK))
+}
+
+/// The text that a cell stands for.
+fn unmarked(cell: &str) -> &str {
+    match cell.strip_prefix(MARK) {
+        Some(text) if is_marked(cell) => text,
+        _ => cell,
+    }
+}
+
 /// Goes past a mark of UTF-8 and answers its length. UTF-16 is told by its own mark.
 fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     let begin = reader.fill_buf()?;
@@ -72,8 +92,8 @@ fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
         let told = format!("it is UTF-16; {SAVE_AS}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, told));
     }
-    let length = if begin.starts_with(MARK) {
-        MARK.len()
+    let length = if begin.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
     } else {
         0
     };
@@ -158,7 +178,7 @@ impl Iterator for Csv {
                 .iter()
                 .zip(record.iter())
                 .filter(|(_, text)| !text.is_empty())
-                .map(|(name, text)| (name.clone(), Value::String(text.to_owned())))
+                .map(|(name, text)| (name.clone(), Value::String(unmarked(text).to_owned())))
                 .collect()),
             Err(error) => {
                 // Only these leave the reader at the beginning of a row.
@@ -280,6 +300,17 @@ mod tests {
         assert!(!found[1].1.as_ref().unwrap().contains_key("phone"));
         assert!(found[2].1.is_err());
         assert!(found[3].1.is_ok());
+    }
+
+    #[test]
+    fn marks_against_formulas_are_taken_away_again() {
+        let found = rows("a.csv", "call_id,notes\n'+1,'=x\n''-2,'tis\n");
+        let cells = |row: usize| {
+            let fields = found[row].1.as_ref().unwrap();
+            (fields["call_id"].clone(), fields["notes"].clone())
+        };
+        assert_eq!(cells(0), ("+1".into(), "=x".into()));
+        assert_eq!(cells(1), ("'-2".into(), "'tis".into()));
     }
 
     #[test]

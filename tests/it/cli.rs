@@ -725,6 +725,70 @@ async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
     destination.finish().await;
 }
 
+/// What holds in the store, without how it came there.
+async fn standing(bridge: &TestBridge) -> BTreeSet<String> {
+    bridge.idle().await;
+    let page = bridge.get("/outcomes").await;
+    let rows = page["items"].as_array().unwrap();
+    let told = rows.iter().map(|row| {
+        let parts = [
+            "target",
+            "call_id",
+            "phone",
+            "email",
+            "agent_id",
+            "kind",
+            "label",
+            "value",
+            "currency",
+            "notes",
+            "metadata",
+            "basis",
+            "occurred_at",
+        ];
+        let parts = parts.map(|part| row[part].to_string());
+        parts.join(" ")
+    });
+    told.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_export_writes_can_be_imported_into_a_fresh_bridge() {
+    let bridge = Setup::new().with_store().start().await;
+    let at = minutes_ago(90);
+    let body = json!({ "outcomes": [
+        { "outcome": "closed", "occurred_at": at, "call_id": "c1", "value": "12.50", "currency": "EUR", "label": "Sold",
+          "notes": "- \"quoted\",\nand a second line", "metadata.campaign": "spring", "metadata.rank": 3, "agent_id": "a1" },
+        { "outcome": "lost", "occurred_at": at, "call_id": "c2", "phone": "+14155557777", "email": "x@example.com" },
+        { "outcome": "shown", "occurred_at": at, "call_id": "c3", "basis": "inferred" },
+        { "outcome": "follow_up", "occurred_at": at, "deal_id": "D/9" },
+    ]});
+    assert_eq!(
+        bridge.tell("/outcomes/import", &body).await.json()["accepted"],
+        4
+    );
+    done(about(
+        &bridge,
+        &[
+            "outcomes", "set", "no_show", "--call", "c3", "--notes", "=1",
+        ],
+    ));
+    let before = standing(&bridge).await;
+    assert_eq!(before.len(), 4, "{before:#?}");
+    for format in ["csv", "jsonl"] {
+        let file = bridge.home().join(format!("outcomes.{format}"));
+        let path = file.to_str().unwrap();
+        done(about(
+            &bridge,
+            &["outcomes", "export", "--format", format, "--out", path],
+        ));
+        let fresh = Setup::new().with_store().start().await;
+        let imported = done(about(&fresh, &["outcomes", "import", path]));
+        assert_eq!(imported.stdout, "4 accepted, 0 rejected\n");
+        assert_eq!(standing(&fresh).await, before, "{format}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_can_come_from_a_file_and_a_wrong_one_is_told() {
     let bridge = Setup::new().start().await;

@@ -9,6 +9,7 @@ use super::Filter;
 use crate::cli::client::Server;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::progress;
+use crate::cli::rows::{MARK, is_formula, is_marked};
 use crate::cli::terminal::Output;
 
 /// Columns of a CSV file.
@@ -110,7 +111,10 @@ fn csv_line(cells: impl Iterator<Item = String>) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// A cell. Text that a spreadsheet would take for a formula gets a mark in front; phones and numbers do not need it.
+/// A cell. Text that a spreadsheet would take for a formula gets a mark in front, which [`rows`] takes away again;
+/// phones and numbers do not need it.
+///
+/// [`rows`]: crate::cli::rows
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => return String::new(),
@@ -121,8 +125,8 @@ fn cell(value: &Value) -> String {
         .trim_start_matches(['+', '-'])
         .bytes()
         .all(|b| b.is_ascii_digit() || b == b'.');
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number {
-        return format!("'{text}");
+    if is_formula(text) && !is_number || is_marked(text) {
+        return format!("{MARK}{text}");
     }
     text.clone()
 }
@@ -139,5 +143,7 @@ mod tests {
         assert_eq!(cell(&json!("+14155551234")), "+14155551234");
         assert_eq!(cell(&json!("-12.50")), "-12.50");
         assert_eq!(cell(&json!({"a": 1})), "{\"a\":1}");
+        assert_eq!(cell(&json!("'=1")), "''=1", "reading takes one mark away");
+        assert_eq!(cell(&json!("'tis")), "'tis");
     }
 }

@@ -26,9 +26,10 @@ const TOGETHER: usize = 100;
 
 /// The rule that imported outcomes name.
 const RULE: &str = "imported";
-/// What a row may say, beside `metadata.NAME`.
-const FIELDS: [&str; 13] = [
+/// What a row may say, beside `metadata.NAME`. An export says `kind` for `outcome`, and all metadata in one object.
+const FIELDS: [&str; 17] = [
     "outcome",
+    "kind",
     "occurred_at",
     "call_id",
     "phone",
@@ -41,6 +42,23 @@ const FIELDS: [&str; 13] = [
     "currency",
     "label",
     "notes",
+    "metadata",
+    "basis",
+    "target",
+];
+
+/// What an export says of how an outcome came into that store. It comes into this one in its own way, so they are
+/// passed over: what was exported can be imported as it is.
+const OF_THE_EXPORT: [&str; 9] = [
+    "call_ref",
+    "revision",
+    "outcome_id",
+    "value_minor",
+    "source",
+    "actor",
+    "event_id",
+    "rule",
+    "recorded_at",
 ];
 
 /// Outcomes, each an object of plain fields.
@@ -72,7 +90,7 @@ pub(super) async fn add(
     }
     let (mut facts, mut rejected) = (Vec::new(), Vec::new());
     for (index, row) in outcomes.iter().enumerate() {
-        let read = read(row).map(Fact::Outcome);
+        let read = read(row, source.as_ref()).map(Fact::Outcome);
         match read.and_then(|fact| acceptable(&fact).map(|()| fact)) {
             Ok(fact) => facts.push(fact),
             Err(reason) => rejected.push(json!({ "index": index, "reason": reason })),
@@ -101,43 +119,35 @@ pub(super) async fn add(
     })))
 }
 
-/// One outcome of a row.
+/// One outcome of a row. `source` is the one whose ids the rows name, if they are somebody's.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-fn read(row: &Map<String, Value>) -> Result<Outcome, String> {
-    let mut metadata = Map::new();
-    for (name, value) in row {
-        match name.strip_prefix("metadata.") {
-            Some(name) => {
-                metadata.insert(name.to_owned(), value.clone());
-            }
-            None if FIELDS.contains(&name.as_str()) => {}
-            None => {
-                let hint = did_you_mean(name, FIELDS)
-                    .map(|near| format!("; did you mean `{near}`?"))
-                    .unwrap_or_default();
-                return Err(format!("there is no field `{name}`{hint}"));
-            }
-        }
-    }
+fn read(row: &Map<String, Value>, source: Option<&SourceName>) -> Result<Outcome, String> {
+    let metadata = metadata(row)?;
     let text = |name: &str| match row.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(_) => Err(format!("`{name}` is not a text")),
     };
-    let needed = |name: &str| text(name)?.ok_or_else(|| format!("`{name}` is missing"));
-    let kind = needed("outcome")?;
+    let kind = match (text("outcome")?, text("kind")?) {
+        (Some(outcome), Some(kind)) if outcome != kind => {
+            return Err(format!(
+                "`outcome` is `{outcome}` and `kind` is `{kind}`; they mean the same, give one"
+            ));
+        }
+        (outcome, kind) => outcome.or(kind).ok_or("`outcome` is missing")?,
+    };
     let kind: OutcomeKind = kind.parse().map_err(|()| {
         format!("`{kind}` is no outcome (known: shown, no_show, closed, lost, follow_up)")
     })?;
-    let occurred_at: Timestamp =
-        parse_time(&needed("occurred_at")?).map_err(|error| error.to_string())?;
+    let occurred_at = text("occurred_at")?.ok_or("`occurred_at` is missing")?;
+    let occurred_at: Timestamp = parse_time(&occurred_at).map_err(|error| error.to_string())?;
     let phone = text("phone")?
         .map(|phone| parse_phone(&phone, None).map_err(|error| error.to_string()))
         .transpose()?;
-    let subject = Subject {
+    let mut subject = Subject {
         call_id: text("call_id")?,
         phone,
         email: text("email")?.map(|email| email.to_lowercase()),
@@ -146,6 +156,9 @@ fn read(row: &Map<String, Value>) -> Result<Outcome, String> {
         contact_id: text("contact_id")?,
         agent_id: text("agent_id")?,
     };
+    if let (false, Some(target)) = (subject.is_known(), text("target")?) {
+        address(&mut subject, &target, source)?;
+    }
     if !subject.is_known() {
         return Err("it does not say whom it is about: give call_id, phone, email, booking_id, deal_id or contact_id".to_owned());
     }
@@ -157,12 +170,77 @@ fn read(row: &Map<String, Value>) -> Result<Outcome, String> {
         metadata,
         subject,
         occurred_at,
-        basis: Basis::Reported,
+        basis: basis(text("basis")?.as_deref())?,
         // Both are put right when the event is processed.
         source: SourceName::new(SourceName::ADMIN).expect("`admin` is a name"),
         event: EventId(0),
         rule: RULE.to_owned(),
     })
+}
+
+/// The named values of a row: one by one as `metadata.NAME`, or all of them in `metadata`, as an object or its text.
+fn metadata(row: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let not_an_object = || "`metadata` is no JSON object".to_owned();
+    let mut metadata = match row.get("metadata") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(all)) => all.clone(),
+        Some(Value::String(text)) if text.trim().is_empty() => Map::new(),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).map_err(|_other| not_an_object())?
+        }
+        Some(_) => return Err(not_an_object()),
+    };
+    for (name, value) in row {
+        match name.strip_prefix("metadata.") {
+            Some(name) => {
+                metadata.insert(name.to_owned(), value.clone());
+            }
+            None if FIELDS.contains(&name.as_str()) => {}
+            None if OF_THE_EXPORT.contains(&name.as_str()) => {}
+            None => {
+                let hint = did_you_mean(name, FIELDS)
+                    .map(|near| format!("; did you mean `{near}`?"))
+                    .unwrap_or_default();
+                return Err(format!("there is no field `{name}`{hint}"));
+            }
+        }
+    }
+    Ok(metadata)
+}
+
+/// Whom an outcome is about of which an export knows only the address in the store: a booking, a deal or a contact.
+fn address(subject: &mut Subject, target: &str, source: Option<&SourceName>) -> Result<(), String> {
+    let mut parts = target.splitn(3, '/');
+    let (Some(what), Some(owner), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        return Ok(());
+    };
+    let place = match what {
+        "booking" => &mut subject.booking_id,
+        "deal" => &mut subject.deal_id,
+        "contact" => &mut subject.contact_id,
+        _ => return Ok(()),
+    };
+    let ours = source.map_or(SourceName::ADMIN, SourceName::as_str);
+    if owner != ours {
+        return Err(format!(
+            "its {what} is known by an id of the source `{owner}`: import such rows with that source (`--source {owner}`)"
+        ));
+    }
+    // Addresses are percent-encoded; without `=` and `&`, which are encoded too, this is one name.
+    let decoded = form_urlencoded::parse(id.as_bytes()).next();
+    *place = decoded.map(|(id, _)| id.into_owned());
+    Ok(())
+}
+
+fn basis(text: Option<&str>) -> Result<Basis, String> {
+    match text {
+        None | Some("reported") => Ok(Basis::Reported),
+        Some("inferred") => Ok(Basis::Inferred),
+        Some("manual") => Ok(Basis::Manual),
+        Some(other) => Err(format!(
+            "`{other}` is no basis (known: reported, inferred, manual)"
+        )),
+    }
 }
 
 fn worth(value: Option<String>, code: Option<String>) -> Result<Option<Money>, String> {
@@ -185,7 +263,7 @@ mod tests {
     use super::*;
 
     fn row(value: &Value) -> Result<Outcome, String> {
-        read(value.as_object().unwrap())
+        read(value.as_object().unwrap(), None)
     }
 
     #[test]
@@ -200,6 +278,35 @@ mod tests {
         assert_eq!(outcome.subject.phone.unwrap().to_string(), "+14155557777");
         assert_eq!(outcome.subject.email, None);
         assert_eq!(outcome.metadata["campaign"], "spring");
+    }
+
+    #[test]
+    fn a_row_of_an_export_is_an_outcome() {
+        let mut exported = json!({
+            "call_ref": "call_1", "target": "call/c1", "agent_id": null, "call_id": "c1", "phone": "+14155557777",
+            "email": null, "revision": 3, "outcome_id": "out_1", "kind": "closed", "label": "Sold", "value": "12.50",
+            "value_minor": 1250, "currency": "USD", "notes": null, "metadata": { "a": 1 }, "basis": "manual",
+            "occurred_at": "2026-05-06T16:10:00Z", "source": "crm", "actor": "delivery", "event_id": "evt_1",
+            "rule": "won", "recorded_at": "2026-05-06T16:10:01Z",
+        });
+        let outcome = row(&exported).unwrap();
+        assert_eq!(
+            (outcome.kind, outcome.basis),
+            (OutcomeKind::Closed, Basis::Manual)
+        );
+        assert_eq!(outcome.metadata, *json!({ "a": 1 }).as_object().unwrap());
+        exported["metadata"] = json!("{\"a\":1}");
+        assert_eq!(row(&exported).unwrap(), outcome, "as a cell of CSV");
+    }
+
+    #[test]
+    fn an_outcome_known_by_its_address_alone_needs_the_source_of_its_id() {
+        let exported = json!({ "kind": "lost", "occurred_at": "2026-05-06T16:10:00Z", "target": "deal/crm/D%2F7" });
+        let reason = row(&exported).unwrap_err();
+        assert!(reason.contains("--source crm"), "{reason}");
+        let source = SourceName::new("crm").unwrap();
+        let outcome = read(exported.as_object().unwrap(), Some(&source)).unwrap();
+        assert_eq!(outcome.subject.deal_id.as_deref(), Some("D/7"));
     }
 
     #[test]
@@ -237,6 +344,18 @@ mod tests {
             (
                 json!({ "outcome": "lost", "occurred_at": at, "call_id": { "a": 1 } }),
                 "not a text",
+            ),
+            (
+                json!({ "outcome": "lost", "kind": "closed", "occurred_at": at, "call_id": "1" }),
+                "give one",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "basis": "sure" }),
+                "`sure` is no basis",
+            ),
+            (
+                json!({ "outcome": "lost", "occurred_at": at, "call_id": "1", "metadata": "x" }),
+                "no JSON object",
             ),
         ] {
             let reason = row(&value).unwrap_err();
