@@ -1,10 +1,23 @@
 //! `outcomes set` and `outcomes release`: corrections by hand.
+//!
+//! A correction is an event. Which targets it is about is known once it is processed, so both commands wait for that
+//! and tell what it changed.
 
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
 
-use super::client::Server;
-use super::exit::Failure;
+use super::client::{Client, Server};
+use super::exit::{Exit, Failure};
+use super::output::plain;
 use super::terminal::Output;
+use crate::model::OutcomeKind;
+
+/// How often it is looked whether the event is processed, and how long.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_FOR: Duration = Duration::from_secs(10);
 
 /// Whom it is about; the more is said, the surer it is found.
 #[derive(Debug, clap::Args)]
@@ -69,7 +82,8 @@ impl About {
 pub(super) struct Correct {
     #[command(flatten)]
     server: Server,
-    /// What holds: shown, no_show, closed, lost, follow_up.
+    /// What holds.
+    #[arg(value_parser = PossibleValuesParser::new(OutcomeKind::ALL.map(OutcomeKind::as_str)))]
     outcome: String,
     #[command(flatten)]
     about: About,
@@ -91,7 +105,7 @@ pub(super) struct Correct {
 }
 
 impl Correct {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let value = self
             .value
             .map(|amount| json!({ "amount": amount, "currency": self.currency }));
@@ -104,8 +118,10 @@ impl Correct {
             "about": self.about.to_json(),
         });
         let client = self.server.connect()?;
-        tell(output, &client.post("/admin/v1/outcomes", &body).await?);
-        Ok(())
+        let stored = client.post("/admin/v1/outcomes", &body).await?;
+        let became = Became::of(&client, &stored["event"]).await?;
+        became.tell(output);
+        Ok(became.exit())
     }
 }
 
@@ -119,24 +135,129 @@ pub(super) struct ReleaseCorrection {
 }
 
 impl ReleaseCorrection {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
+    pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let body = json!({ "about": self.about.to_json() });
         let client = self.server.connect()?;
-        tell(
-            output,
-            &client.post("/admin/v1/outcomes/release", &body).await?,
-        );
-        Ok(())
+        let stored = client.post("/admin/v1/outcomes/release", &body).await?;
+        let became = Became::of(&client, &stored["event"]).await?;
+        became.tell(output);
+        if became.changes_nothing() {
+            return Err(Failure::Failed(
+                "nothing was set by hand there, so there is nothing to release".into(),
+            ));
+        }
+        Ok(became.exit())
     }
 }
 
-fn tell(output: &Output, answer: &Value) {
-    if output.is_json() {
-        output.json(answer);
-    } else {
-        output.line(&format!(
-            "stored as {}; `outcome-bridge events explain` tells what becomes of it",
-            Output::cell(&answer["event"])
-        ));
+/// The event of a correction, and what became of it.
+struct Became {
+    event: Value,
+    disposition: String,
+    reason: String,
+    /// At each target: what would hold without the event, and what holds with it.
+    truth: Value,
+}
+
+impl Became {
+    /// Waits until the event is processed; not for ever, since it may stand behind many others.
+    async fn of(client: &Client, event: &Value) -> Result<Self, Failure> {
+        let path = format!("/admin/v1/events/{}", Output::cell(event));
+        let until = Instant::now() + LOOK_FOR;
+        loop {
+            let story = client.get(&path, &[]).await?;
+            let became = Self {
+                event: event.clone(),
+                disposition: Output::cell(&story["event"]["disposition"]),
+                reason: Output::cell(&story["event"]["reason"]),
+                truth: story["truth"].clone(),
+            };
+            if became.is_processed() || Instant::now() > until {
+                return Ok(became);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn is_processed(&self) -> bool {
+        self.disposition != "accepted"
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Value> {
+        self.truth.as_array().into_iter().flatten()
+    }
+
+    /// Whether it reached targets, and what holds at each is what held before. A destination that is told of each
+    /// outcome has no truth to compare.
+    fn changes_nothing(&self) -> bool {
+        let mut targets = self.targets().peekable();
+        targets.peek().is_some() && targets.all(|one| one["without"] == one["with"])
+    }
+
+    fn exit(&self) -> Exit {
+        match self.disposition.as_str() {
+            "failed" | "unmatched" => Exit::Failed,
+            _ => Exit::Done,
+        }
+    }
+
+    fn tell(&self, output: &Output) {
+        if output.is_json() {
+            return output.json(&json!({
+                "event": self.event,
+                "disposition": self.disposition,
+                "reason": self.reason,
+                "truth": self.truth,
+            }));
+        }
+        let event = Output::cell(&self.event);
+        if !self.is_processed() {
+            return output.line(&format!(
+                "stored as {event}, not processed yet; `outcome-bridge events explain {event}` tells what becomes of it"
+            ));
+        }
+        let (disposition, reason) = (&self.disposition, &self.reason);
+        output.line(&plain(&format!("{event} {disposition}: {reason}")));
+        let held = |held: &Value| match held["kind"].as_str() {
+            Some(kind) => kind.to_owned(),
+            None => "nothing".to_owned(),
+        };
+        for one in self.targets() {
+            let (destination, target) = (&one["destination"], &one["target"]);
+            let told = format!(
+                "  {} {}: {} → {}, {}",
+                Output::cell(destination),
+                Output::cell(target),
+                held(&one["without"]),
+                held(&one["with"]),
+                Output::cell(&one["why"]),
+            );
+            output.line(&plain(&told));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn became(truth: Value) -> Became {
+        Became {
+            event: json!("evt_1"),
+            disposition: "mapped".to_owned(),
+            reason: String::new(),
+            truth,
+        }
+    }
+
+    #[test]
+    fn a_release_changes_nothing_where_the_same_outcome_holds_with_and_without_it() {
+        let held = |outcome| json!({ "kind": "closed", "outcome": outcome });
+        let at = |without: Value, with: Value| json!({ "without": without, "with": with });
+        let (one, other) = (at(held("a"), held("a")), at(held("a"), held("b")));
+        assert!(became(json!([one])).changes_nothing());
+        assert!(became(json!([at(Value::Null, Value::Null)])).changes_nothing());
+        assert!(!became(json!([one, other])).changes_nothing());
+        assert!(!became(json!([])).changes_nothing());
     }
 }

@@ -102,9 +102,9 @@ impl Outcomes {
                 let beside = source.into_iter().collect();
                 return import.with(&Wares::OUTCOMES, beside, output).await;
             }
-            Self::Set(correct) => return correct.run(output).await.map(|()| Exit::Done),
+            Self::Set(correct) => return correct.run(output).await,
             Self::Rebuild(rebuild) => return rebuild.run(output).await,
-            Self::Release(release) => return release.run(output).await.map(|()| Exit::Done),
+            Self::Release(release) => return release.run(output).await,
         };
         let mut query = filter.query();
         query.push(("limit", limit.to_string()));

@@ -725,6 +725,59 @@ async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
     destination.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_tells_what_it_changed_and_a_release_that_there_was_nothing() {
+    let bridge = Setup::new().with_store().start().await;
+    bridge
+        .hear("team", &told("call-1", "closed", minutes_ago(9)))
+        .await;
+    bridge.idle().await;
+    let released = about(&bridge, &["outcomes", "release", "--call", "call-1"]);
+    assert_eq!(released.code, 1, "{released:?}");
+    assert!(
+        released.stderr.contains("nothing to release"),
+        "{released:?}"
+    );
+    let set = done(about(
+        &bridge,
+        &["outcomes", "set", "lost", "--call", "call-1"],
+    ));
+    assert!(set.stdout.contains("call/call-1: closed → lost"), "{set:?}");
+    let released = done(about(
+        &bridge,
+        &["outcomes", "release", "--call", "call-1", "--json"],
+    ));
+    let truth = &released.json()["truth"][0];
+    assert_eq!(
+        (&truth["without"]["kind"], &truth["with"]["kind"]),
+        (&json!("lost"), &json!("closed"))
+    );
+    let again = about(&bridge, &["outcomes", "release", "--call", "call-1"]);
+    assert_eq!(again.code, 1, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_in_words_that_are_not_known_is_refused_before_it_is_stored() {
+    let bridge = Setup::new().with_store().start().await;
+    let set = about(&bridge, &["outcomes", "set", "won", "--call", "call-1"]);
+    assert_eq!(set.code, 64, "{set:?}");
+    for word in ["shown", "no_show", "closed", "lost", "follow_up"] {
+        assert!(set.stderr.contains(word), "{word}: {set:?}");
+    }
+    for verb in [&["set", "lost"][..], &["release"]] {
+        let words = ["--call", "call-1", "--source", "teem"];
+        let refused = about(&bridge, &[&["outcomes"], verb, &words].concat());
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(
+            refused
+                .stderr
+                .contains("there is no source `teem`; did you mean `team`? (configured: team)"),
+            "{refused:?}"
+        );
+    }
+    assert!(bridge.event_ids().await.is_empty());
+}
+
 /// What holds in the store, without how it came there.
 async fn standing(bridge: &TestBridge) -> BTreeSet<String> {
     bridge.idle().await;

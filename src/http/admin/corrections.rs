@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::diagnostic::did_you_mean;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
@@ -106,8 +107,31 @@ pub(super) async fn release(
     store(&office, about, fact).await
 }
 
+/// Refuses a source that is not configured: its event would fail when it is processed, unseen by who sent it.
+pub(super) fn configured(office: &Office, source: Option<&SourceName>) -> Result<(), ApiError> {
+    let Some(source) = source else {
+        return Ok(());
+    };
+    if office.sources.contains_key(source) {
+        return Ok(());
+    }
+    let known: Vec<&str> = office.sources.keys().map(SourceName::as_str).collect();
+    let hint = did_you_mean(source.as_str(), known.iter().copied())
+        .map(|near| format!("; did you mean `{near}`?"))
+        .unwrap_or_default();
+    let known = match known.as_slice() {
+        [] => "none is configured".to_owned(),
+        known => format!("configured: {}", known.join(", ")),
+    };
+    Err(ApiError::new(
+        Code::BadRequest,
+        format!("there is no source `{source}`{hint} ({known})"),
+    ))
+}
+
 /// Stores the fact as an event, to be processed like any other.
 async fn store(office: &Office, about: About, fact: Fact) -> Result<HttpResponse, ApiError> {
+    configured(office, about.source.as_ref())?;
     let by = about.by.unwrap_or_else(|| "admin API".to_owned());
     let mut body = AdminBody::new(by, vec![fact]).at(about.at);
     if let Some(source) = about.source {

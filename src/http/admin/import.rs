@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::batch::{self, MOST};
+use super::corrections::configured;
 use crate::diagnostic::did_you_mean;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
@@ -85,6 +86,7 @@ pub(super) async fn add(
         source,
         by,
     } = batch::read(payload).await?;
+    configured(&office, source.as_ref())?;
     if outcomes.len() > MOST {
         return Err(bad(format!("at most {MOST} outcomes at a time")));
     }
