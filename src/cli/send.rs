@@ -1,10 +1,13 @@
 //! `send`: sign a connector's case, or a file, as the vendor would, and post it.
+//!
+//! Cases are recorded bytes, and many of them share the vendor's id of an event. Sent as they are, the second one would
+//! be taken for a repeat of the first and dropped without a word, so each gets an id of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -12,7 +15,7 @@ use super::map::read;
 use super::terminal::Output;
 use crate::clock::Clock;
 use crate::config::Env;
-use crate::connector::{BodyKind, InboundRequest, RequestParts, Unverified};
+use crate::connector::{BodyKind, InboundRequest, Renewal, RequestParts, Unverified};
 use crate::model::SourceName;
 use crate::setup::{Blueprint, Loaded, Source};
 
@@ -30,6 +33,11 @@ pub(super) struct Send {
     /// A header to send, as `name: value`; may be given several times.
     #[arg(long, value_name = "HEADER")]
     header: Vec<String>,
+    /// Send the bytes exactly as they are, with the vendor's id of the event: the same id again counts as a repeat.
+    ///
+    /// Without it the id gets a new value where the source tells repeats by one field.
+    #[arg(long)]
+    keep_id: bool,
     /// A case of the source's connector, or a file with a body.
     #[arg(value_name = "CASE|FILE")]
     what: String,
@@ -54,10 +62,10 @@ impl Send {
                 .headers
                 .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let signed = source
-            .inbound
-            .sign(unsigned, Clock::system().now())
-            .map_err(Failure::of)?;
+        let now = Clock::system().now();
+        let renewal =
+            (!self.keep_id).then(|| source.inbound.renew(&mut unsigned, rand::random(), now));
+        let signed = source.inbound.sign(unsigned, now).map_err(Failure::of)?;
         let target = match &self.url {
             Some(base) => base
                 .join(&format!("/webhooks/{}", source.name))
@@ -69,9 +77,24 @@ impl Send {
         };
         let (status, body) = post(&target, signed).await?;
         if output.is_json() {
-            output.json(&json!({ "status": status, "body": body }));
+            let id = match &renewal {
+                Some(Renewal::Renewed { field, value }) => {
+                    json!({ "field": field, "value": value })
+                }
+                _ => Value::Null,
+            };
+            output.json(&json!({ "status": status, "body": body, "new_id": id }));
         } else {
-            output.line(&format!("{target} answered {status} {body}"));
+            output.line(format!("{target} answered {status} {body}").trim_end());
+        }
+        match renewal {
+            None => {}
+            Some(Renewal::Renewed { field, value }) => output.note(&format!(
+                "sent with a new id, so that it is no repeat: {field} is {value} (--keep-id sends the bytes as they are)"
+            )),
+            Some(Renewal::Kept { by }) => output.note(&format!(
+                "this source tells repeats by {by}: the same again makes no new event"
+            )),
         }
         Ok(if (200..300).contains(&status) {
             Exit::Done

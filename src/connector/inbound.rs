@@ -82,7 +82,7 @@ pub(super) struct Rules {
     verifier: Verifier,
     pub(super) tenants: Vec<Tenant>,
     handshakes: Vec<Handshake>,
-    dedupe: Vec<Template>,
+    pub(super) dedupe: Vec<Template>,
     window: SignedDuration,
     answer: Answer,
     busy: Answer,
@@ -200,7 +200,7 @@ impl Inbound {
         parts
     }
 
-    fn site(&self) -> Site<'_> {
+    pub(super) fn site(&self) -> Site<'_> {
         Site {
             kind: self.rules.body,
             public_url: &self.options.public_url,

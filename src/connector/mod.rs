@@ -26,6 +26,7 @@ mod outbound;
 mod outgoing;
 mod reader;
 mod redact;
+mod renew;
 mod request;
 mod response;
 mod run;
@@ -53,6 +54,7 @@ pub use outbound::{
     DestinationAnswer, Outbound, PreparedRequest, RenderError, RenderInput, Target, Transport,
     Verdict, outcome_value,
 };
+pub use renew::Renewal;
 pub use request::{
     Answer, InboundRequest, Reception, Refusal, RefusalCode, RequestParts, UnsignedRequest,
     Unverified, VERIFIED_BY, Verified, VerifiedRequest,

@@ -656,6 +656,33 @@ async fn send_signs_as_the_vendor_does_and_fails_when_it_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cases_that_share_the_vendors_id_are_events_of_their_own() {
+    let sources = "\n[sources.stripe]\nconnector = \"stripe\"\nsigning_secret = \"whsec_right\"\n\
+        \n[sources.calendly]\nconnector = \"calendly\"\nsigning_key = \"key-of-the-tests\"\n";
+    let bridge = Setup::new().config(sources).start().await;
+    let inlet = format!("http://{}", bridge.inlet());
+    let send = |arguments: &[&str]| {
+        let arguments = [&["send", "--url", &inlet], arguments].concat();
+        done(with_config(&bridge.config_dir(), &arguments))
+    };
+    for case in ["checkout-paid", "invoice-paid", "checkout-paid"] {
+        let sent = send(&["--source", "stripe", case]);
+        assert!(sent.stderr.contains("event.id is evt_1Nx_"), "{sent:?}");
+    }
+    assert_eq!(bridge.event_ids().await.len(), 3);
+    for _ in 0..2 {
+        let sent = send(&["--source", "stripe", "--keep-id", "--json", "checkout-paid"]);
+        assert_eq!(sent.json()["new_id"], Value::Null);
+    }
+    assert_eq!(bridge.event_ids().await.len(), 4, "the bytes as they are");
+    for _ in 0..2 {
+        let sent = send(&["--source", "calendly", "no-show"]);
+        assert!(sent.stderr.contains("makes no new event"), "{sent:?}");
+    }
+    assert_eq!(bridge.event_ids().await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
     let destination = FakeDestination::start().await;
     destination.answer(Answer::new(400));
