@@ -210,6 +210,9 @@ async fn tail(output: &Output, server: &Server, filter: &Filter) -> Result<(), F
             }
             seen.insert(id, became);
         }
+        if output.is_closed() {
+            return Ok(());
+        }
         (shown, first) = (seen, false);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

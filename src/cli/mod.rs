@@ -153,13 +153,10 @@ async fn dispatch(command: Command, output: &Output) -> Exit {
         Command::Doctor(doctor) => doctor.run(output).await,
         Command::Bench(bench) => bench.run(output).await,
         Command::Completions { shell } => {
-            let mut command = Cli::command();
-            clap_complete::generate(
-                shell,
-                &mut command,
-                "outcome-bridge",
-                &mut std::io::stdout(),
-            );
+            // Into memory: what makes it would panic when nobody reads on.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "outcome-bridge", &mut script);
+            output.text(&String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
     };

@@ -118,29 +118,24 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {word}")
 }
 
-/// Prints `value` as JSON, indented, on standard output.
+/// `value` as JSON, indented, with the end of its last line.
 ///
 /// # Errors
-/// When standard output cannot be written. That its reader went away is none.
-pub(super) fn print_json<T: Serialize>(value: &T) -> io::Result<()> {
+/// When it is no JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> serde_json::Result<String> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
-    print(&text)
+    Ok(text)
 }
 
 /// Prints `text` on standard output.
 ///
 /// # Errors
-/// When standard output cannot be written. That its reader went away, as in `… | head`, is none.
+/// When standard output cannot be written, also because its reader went away.
 pub(super) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Tells people something, on standard error. If even that cannot be written nobody is there to tell.

@@ -2,6 +2,7 @@
 //! because nobody reads any more.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,12 +14,32 @@ use crate::diagnostic::{self, Diagnostic, Style};
 /// Where a command's words go.
 pub(super) struct Output {
     format: Format,
+    /// The reader of standard output went away.
+    closed: AtomicBool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
         Self {
             format: Format::from_flag(json),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether nobody reads the data any more, as in `… | head`: then there is no point in going on.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Prints data. That its reader went away is a normal end, and nothing to tell.
+    fn data(&self, text: &str) {
+        match output::print(text) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed.store(true, Ordering::Relaxed);
+            }
+            // A full disk under a redirected output is the only way to get here.
+            Err(error) => output::tell(&format!("error: the output cannot be written: {error}")),
         }
     }
 
@@ -28,17 +49,20 @@ impl Output {
 
     /// Prints JSON as data.
     pub(super) fn json<T: Serialize>(&self, value: &T) {
-        report(output::print_json(value));
+        match output::json(value) {
+            Ok(text) => self.data(&text),
+            Err(error) => output::tell(&format!("error: the answer cannot be written: {error}")),
+        }
     }
 
     /// Prints text as data.
     pub(super) fn text(&self, text: &str) {
-        report(output::print(text));
+        self.data(text);
     }
 
     /// Prints one line as data.
     pub(super) fn line(&self, line: &str) {
-        report(output::print(&format!("{line}\n")));
+        self.data(&format!("{line}\n"));
     }
 
     /// Prints a table as data.
@@ -48,7 +72,7 @@ impl Output {
         rows: impl IntoIterator<Item = Vec<String>>,
     ) {
         let columns: Vec<Column> = columns.iter().copied().map(Column::Text).collect();
-        report(output::print(&output::table(&columns, rows)));
+        self.data(&output::table(&columns, rows));
     }
 
     /// Prints a table whose columns are named by the data.
@@ -61,7 +85,7 @@ impl Output {
         let text = text
             .split_once('\n')
             .map_or(text.as_str(), |(_, rest)| rest);
-        report(output::print(text));
+        self.data(text);
     }
 
     /// Prints a table of numbers as data.
@@ -71,7 +95,7 @@ impl Output {
         rows: impl IntoIterator<Item = Vec<String>>,
     ) {
         let columns: Vec<Column> = columns.iter().copied().map(Column::Number).collect();
-        report(output::print(&output::table(&columns, rows)));
+        self.data(&output::table(&columns, rows));
     }
 
     /// Tells people something beside the data.
@@ -115,12 +139,5 @@ impl Output {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
-    }
-}
-
-/// A full disk under a redirected output is the only way to get here.
-fn report(printed: io::Result<()>) {
-    if let Err(error) = printed {
-        output::tell(&format!("error: the output cannot be written: {error}"));
     }
 }

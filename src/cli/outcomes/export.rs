@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Filter;
-use crate::cli::client::Server;
+use crate::cli::client::{Client, Server};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::progress;
+use crate::cli::output::{counted, progress};
 use crate::cli::rows::{MARK, is_formula, is_marked};
 use crate::cli::terminal::Output;
 
@@ -54,21 +54,61 @@ pub(crate) struct Export {
     out: Option<PathBuf>,
 }
 
+/// Why writing ended before everything was written.
+enum Ended {
+    /// Nobody reads on, as in `… | head`.
+    Closed,
+    Failed(Failure),
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Failed(Failure::of(error)),
+        }
+    }
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Export {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let client = self.server.connect()?;
-        let mut sink: Box<dyn Write> = match &self.out {
-            None => Box::new(std::io::stdout().lock()),
-            Some(path) => Box::new(std::io::BufWriter::new(
-                std::fs::File::create(path).map_err(Failure::of)?,
-            )),
+        let to_file = self.out.is_some();
+        let written = match &self.out {
+            None => self.write(&client, std::io::stdout().lock()).await,
+            Some(path) => {
+                let file = std::fs::File::create(path).map_err(|error| {
+                    Failure::Failed(format!("{} cannot be written: {error}", path.display()))
+                })?;
+                self.write(&client, std::io::BufWriter::new(file)).await
+            }
         };
+        match written {
+            Ok(written) if to_file => {
+                output.note(&format!(
+                    "{} written",
+                    counted(written, "outcome", "outcomes")
+                ));
+                Ok(Exit::Done)
+            }
+            Ok(_) | Err(Ended::Closed) => Ok(Exit::Done),
+            Err(Ended::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// Writes all of them; answers how many there are.
+    async fn write(&self, client: &Client, mut sink: impl Write) -> Result<u64, Ended> {
         let csv = self.format == "csv";
         if csv {
-            sink.write_all(&csv_line(COLUMNS.iter().map(|name| (*name).to_owned()))?)
-                .map_err(Failure::of)?;
+            sink.write_all(&csv_line(COLUMNS.iter().map(|name| (*name).to_owned()))?)?;
         }
-        let mut query = self.filter.query();
+        let mut query = self.filter.clone().query();
         query.push(("limit", PAGE.to_string()));
         let (bar, mut written) = (progress("exporting outcomes", None), 0u64);
         loop {
@@ -79,12 +119,7 @@ impl Export {
                 } else {
                     format!("{row}\n").into_bytes()
                 };
-                if let Err(error) = sink.write_all(&line) {
-                    return match error.kind() {
-                        std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-                        _ => Err(Failure::of(error)),
-                    };
-                }
+                sink.write_all(&line)?;
                 written += 1;
             }
             bar.set_position(written);
@@ -94,12 +129,9 @@ impl Export {
                 None => break,
             }
         }
-        sink.flush().map_err(Failure::of)?;
+        sink.flush()?;
         bar.finish_and_clear();
-        if self.out.is_some() {
-            output.note(&format!("{written} outcomes written"));
-        }
-        Ok(Exit::Done)
+        Ok(written)
     }
 }
 
