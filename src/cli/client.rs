@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::ConfigArgs;
-use super::exit::Failure;
+use super::exit::{Failure, in_short};
 use crate::config::{Config, Env};
 use crate::model::Secret;
 
@@ -51,13 +51,11 @@ impl Server {
             (Some(url), Some(token)) => (url.clone(), token),
             (url, given) => {
                 let config = Config::load(&self.config.config, &env)
-                    .map_err(|mut mistakes| {
-                        mistakes.truncate(3);
-                        let told: Vec<_> = mistakes.iter().map(|m| m.message.clone()).collect();
+                    .map_err(|mistakes| {
                         Failure::Usage(format!(
                             "which bridge is meant? Give --url and OUTCOME_BRIDGE_TOKEN, or --config with a \
                              configuration that loads ({})",
-                            told.join("; ")
+                            in_short(&mistakes)
                         ))
                     })?
                     .config;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::client::{Client, Server};
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, in_short};
 use super::output::progress;
 use super::terminal::Output;
 use crate::app::queue_options;
@@ -34,12 +34,10 @@ impl Data {
             return Ok((LocalOptions::new(dir), Some(dir.join("outcomes.sqlite"))));
         }
         let config = Config::load(&self.config.config, &Env::system())
-            .map_err(|mut mistakes| {
-                mistakes.truncate(3);
-                let told: Vec<_> = mistakes.iter().map(|m| m.message.clone()).collect();
+            .map_err(|mistakes| {
                 Failure::Usage(format!(
                     "which data is meant? Give --data, or --config with a configuration that loads ({})",
-                    told.join("; ")
+                    in_short(&mistakes)
                 ))
             })?
             .config;
