@@ -1,11 +1,14 @@
 //! `deliveries` and `dead-letters`.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{Server, query_string};
 use super::events::segment;
 use super::exit::{Exit, Failure};
+use super::output::counted;
 use super::terminal::Output;
 
 /// Deliveries of a running bridge.
@@ -48,7 +51,7 @@ pub(super) enum DeadLetters {
         limit: usize,
     },
     /// Make them pending again, with fresh attempts.
-    Redrive(Move),
+    Redrive(Redrive),
     /// Put them aside for good.
     Discard(Move),
 }
@@ -85,6 +88,16 @@ pub(super) struct Move {
     /// Only tell how many there are.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Make dead letters pending again, with fresh attempts.
+#[derive(Debug, clap::Args)]
+pub(super) struct Redrive {
+    #[command(flatten)]
+    letters: Move,
+    /// Send again what was delivered, too; by ids only.
+    #[arg(long, requires = "ids")]
+    delivered: bool,
 }
 
 impl Filter {
@@ -206,16 +219,18 @@ impl DeadLetters {
                 );
                 Ok(Exit::Done)
             }
-            Self::Redrive(moved) => moved.run(output, "redrive", "pending again").await,
-            Self::Discard(moved) => moved.run(output, "discard", "put aside").await,
+            Self::Redrive(Redrive { letters, delivered }) => {
+                letters.run(output, "redrive", delivered).await
+            }
+            Self::Discard(letters) => letters.run(output, "discard", false).await,
         }
     }
 }
 
 impl Move {
-    async fn run(self, output: &Output, verb: &str, done: &str) -> Result<Exit, Failure> {
+    async fn run(self, output: &Output, verb: &str, delivered: bool) -> Result<Exit, Failure> {
         let query = self.filter.query();
-        let body = match (self.ids.is_empty(), query.is_empty(), self.all) {
+        let mut body = match (self.ids.is_empty(), query.is_empty(), self.all) {
             (false, true, false) => json!({ "ids": self.ids, "dry_run": self.dry_run }),
             (true, false, false) | (true, true, true) => {
                 json!({ "filter": query, "dry_run": self.dry_run })
@@ -226,33 +241,97 @@ impl Move {
                 ));
             }
         };
+        if delivered {
+            body["delivered"] = true.into();
+        }
         let path = format!("/admin/v1/dead-letters/{verb}");
         let answer = self.server.connect()?.post(&path, &body).await?;
         if output.is_json() {
             output.json(&answer);
-            return Ok(Exit::Done);
-        }
-        if self.dry_run {
-            output.line(&format!(
-                "{} dead letters match",
-                Output::cell(&answer["deliveries"])
-            ));
-            return Ok(Exit::Done);
-        }
-        let moved = answer["moved"].as_array().map_or(0, Vec::len);
-        output.line(&format!("{moved} dead letters are {done}"));
-        let refused = answer["refused"].as_array().cloned().unwrap_or_default();
-        for refusal in &refused {
-            output.note(&format!(
-                "{}: {}",
-                Output::cell(&refusal["id"]),
-                Output::cell(&refusal["reason"])
-            ));
-        }
-        Ok(if refused.is_empty() {
-            Exit::Done
+        } else if self.dry_run {
+            let count = answer["deliveries"].as_u64().unwrap_or(0);
+            let what = if delivered { DELIVERIES } else { DEAD_LETTERS };
+            let (one, many) = what;
+            let matching = if count == 1 { "matches" } else { "match" };
+            output.line(&format!("{} {matching}", counted(count, one, many)));
         } else {
-            Exit::Failed
-        })
+            output.line(&became(&answer["moved"], delivered));
+        }
+        let refused = answer["refused"].as_array().into_iter().flatten();
+        let mut exit = Exit::Done;
+        for refusal in refused {
+            exit = Exit::Failed;
+            output.warn(&Output::cell(&refusal["reason"]));
+        }
+        Ok(exit)
+    }
+}
+
+const DEAD_LETTERS: (&str, &str) = ("dead letter", "dead letters");
+const DELIVERIES: (&str, &str) = ("delivery", "deliveries");
+
+/// What those that were moved are now: "2 dead letters are pending, 1 is superseded". One whose outcome is no longer the
+/// truth is not sent.
+fn became(moved: &Value, delivered: bool) -> String {
+    let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+    for view in moved.as_array().into_iter().flatten() {
+        *states
+            .entry(view["state"].as_str().unwrap_or("?"))
+            .or_default() += 1;
+    }
+    let (one, many) = if delivered { DELIVERIES } else { DEAD_LETTERS };
+    if states.is_empty() {
+        return format!("0 {many} were moved");
+    }
+    let told = states
+        .into_iter()
+        .enumerate()
+        .map(|(place, (state, count))| {
+            let counted = match place {
+                0 => counted(count, one, many),
+                _ => count.to_string(),
+            };
+            let is = if count == 1 { "is" } else { "are" };
+            let now = match state {
+                "pending" => "pending again",
+                "cancelled" => "put aside",
+                "superseded" => "superseded (something newer holds)",
+                "held" => "held until the destination is taken up again",
+                other => other,
+            };
+            format!("{counted} {is} {now}")
+        });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_moved_is_told_by_what_it_became() {
+        let moved = |states: &[&str]| -> Value {
+            states
+                .iter()
+                .map(|state| json!({ "state": state }))
+                .collect()
+        };
+        for (states, delivered, told) in [
+            (&[][..], false, "0 dead letters were moved"),
+            (&["pending"], false, "1 dead letter is pending again"),
+            (&["pending"], true, "1 delivery is pending again"),
+            (
+                &["cancelled", "cancelled"],
+                false,
+                "2 dead letters are put aside",
+            ),
+        ] {
+            assert_eq!(became(&moved(states), delivered), told);
+        }
+        let mixed = became(&moved(&["superseded", "pending", "pending"]), false);
+        assert!(
+            mixed.starts_with("2 dead letters are pending again, 1 is superseded"),
+            "{mixed}"
+        );
     }
 }

@@ -462,6 +462,73 @@ fn completions_are_printed_for_every_shell() {
     }
 }
 
+/// Starts a command whose output nobody reads, waits for its end, and answers its exit code and errors.
+fn unread(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_outcome-bridge"))
+        .args(arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    (
+        ended.status.code(),
+        String::from_utf8(ended.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_normal_end() {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["connectors", "list"],
+        &["connectors", "list", "--json"],
+        &["--help"],
+    ] {
+        assert_eq!(unread(arguments), (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_and_a_tail_end_when_nobody_reads_on() {
+    let bridge = Setup::new().with_store().start().await;
+    let (config, url) = (bridge.config_dir(), bridge.admin_url());
+    let about = ["--config", config.to_str().unwrap(), "--url", &url];
+    let exported = unread(&[&["outcomes", "export"], &about[..]].concat());
+    assert_eq!(exported, (Some(0), String::new()));
+    let arguments: Vec<String> = [&["events", "tail"], &about[..]]
+        .concat()
+        .iter()
+        .map(|argument| (*argument).to_owned())
+        .collect();
+    let tail = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        unread(&arguments)
+    });
+    // It tells what comes after its first look, which nobody can see: so events come until it has ended.
+    let mut n = 0;
+    while !tail.is_finished() {
+        n += 1;
+        bridge
+            .hear("team", &told(&format!("call-{n}"), "shown", minutes_ago(9)))
+            .await;
+    }
+    assert_eq!(tail.await.unwrap(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let listed = with_config(home.path(), &["events", "list"]);
+    assert_eq!(listed.code, 64, "{listed:?}");
+    let file = home.path().join("outcome-bridge.toml");
+    assert!(
+        listed.stderr.contains(&file.display().to_string()),
+        "{listed:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admins_loop_send_look_save_map_change_replay() {
     let destination = FakeDestination::start().await;
@@ -717,12 +784,44 @@ async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
     assert!(shown.contains("400"), "{shown}");
 
     destination.answer(Answer::new(400));
-    done(about(&bridge, &["dead-letters", "redrive", &id]));
+    let redriven = done(about(&bridge, &["dead-letters", "redrive", &id]));
+    assert_eq!(redriven.stdout, "1 dead letter is pending again\n");
     destination.request().await;
     bridge.idle().await;
-    done(about(&bridge, &["dead-letters", "discard", &id]));
+    let shown = done(about(&bridge, &["deliveries", "show", &id, "--json"])).json();
+    let numbers: Vec<&Value> = shown["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| &attempt["number"])
+        .collect();
+    assert_eq!(numbers, [1, 2], "over its whole life");
+    let discarded = done(about(&bridge, &["dead-letters", "discard", &id]));
+    assert_eq!(discarded.stdout, "1 dead letter is put aside\n");
     let letters = done(about(&bridge, &["dead-letters", "list", "--json"])).json();
     assert_eq!(letters["items"], json!([]));
+
+    let delivered = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|delivery| delivery["state"] == "delivered");
+    let delivered = delivered.unwrap()["id"].as_str().unwrap();
+    let refused = about(&bridge, &["dead-letters", "redrive", delivered]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert_eq!(refused.stdout, "0 dead letters were moved\n");
+    assert!(
+        refused
+            .stderr
+            .contains("is no dead letter, it is delivered"),
+        "{refused:?}"
+    );
+    let again = &["dead-letters", "redrive", "--delivered", delivered];
+    assert_eq!(
+        done(about(&bridge, again)).stdout,
+        "1 delivery is pending again\n"
+    );
+    bridge.idle().await;
 
     let outcomes = done(about(&bridge, &["outcomes", "list", "--json"])).json();
     let outcome = &outcomes["items"][0];

@@ -2,14 +2,16 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::query::Query;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::model::{DeliveryId, DeliveryState};
-use crate::queue::{DeliveryFilter, DeliveryView, Operation, Page, PageRequest};
+use crate::queue::{
+    Attempt, DeliveryFilter, DeliveryView, Operation, Page, PageRequest, QueueError,
+};
 
 /// The most dead letters that one request moves.
 const MOST_MOVED: usize = 100_000;
@@ -25,6 +27,14 @@ pub(super) fn shown(office: &Office, mut view: DeliveryView) -> DeliveryView {
         view.reason = held.reason;
     }
     view
+}
+
+/// Attempts with their number in the delivery's life: each redrive counts anew, so that a retry schedule begins anew.
+pub(super) fn numbered(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
+    for (attempt, number) in attempts.iter_mut().zip(1..) {
+        attempt.number = number;
+    }
+    attempts
 }
 
 fn filter(query: &mut Query) -> Result<DeliveryFilter, ApiError> {
@@ -84,7 +94,9 @@ pub(super) async fn show(
         ApiError::new(Code::BadRequest, error.to_string())
     })?;
     let (view, attempts) = office.queue.delivery(id).await?;
-    Ok(HttpResponse::Ok().json(json!({ "delivery": shown(&office, view), "attempts": attempts })))
+    Ok(HttpResponse::Ok().json(json!({
+        "delivery": shown(&office, view), "attempts": numbered(attempts),
+    })))
 }
 
 pub(super) async fn dead_letters(
@@ -110,6 +122,9 @@ pub(super) struct Selection {
     filter: Option<String>,
     #[serde(default)]
     dry_run: bool,
+    /// Of `ids` also those that were delivered: they are sent again.
+    #[serde(default)]
+    delivered: bool,
 }
 
 pub(super) async fn redrive(
@@ -133,25 +148,60 @@ async fn operate(
     selection: Selection,
     operation: Operation,
 ) -> Result<HttpResponse, ApiError> {
-    let ids = select(office, selection.ids, selection.filter).await?;
-    if selection.dry_run {
-        return Ok(HttpResponse::Ok().json(json!({ "deliveries": ids.len(), "dry_run": true })));
+    let Selection {
+        ids,
+        filter,
+        dry_run,
+        delivered,
+    } = selection;
+    let delivered = delivered && operation == Operation::Redrive;
+    let by_id = filter.is_none();
+    let mut wanted = select(office, ids, filter).await?;
+    let mut refused = Vec::new();
+    if by_id {
+        (wanted, refused) = only_dead(office, wanted, delivered).await?;
+    }
+    if dry_run {
+        let deliveries = wanted.len();
+        return Ok(HttpResponse::Ok()
+            .json(json!({ "deliveries": deliveries, "dry_run": true, "refused": refused })));
     }
     let mut moved = Vec::new();
-    let mut refused = Vec::new();
-    for id in ids {
+    for id in wanted {
         match office.queue.operate(id, operation).await {
             Ok(view) => moved.push(view),
-            Err(
-                error
-                @ (crate::queue::QueueError::State(_) | crate::queue::QueueError::NotFound(_)),
-            ) => {
+            Err(error @ (QueueError::State(_) | QueueError::NotFound(_))) => {
                 refused.push(json!({ "id": id, "reason": error.to_string() }));
             }
             Err(error) => return Err(error.into()),
         }
     }
     Ok(HttpResponse::Ok().json(json!({ "moved": moved, "refused": refused })))
+}
+
+/// Those of the ids that are dead letters, or were `delivered` where that is asked for; and why the others are not moved.
+async fn only_dead(
+    office: &Office,
+    ids: Vec<DeliveryId>,
+    delivered: bool,
+) -> Result<(Vec<DeliveryId>, Vec<Value>), ApiError> {
+    let (mut wanted, mut refused) = (Vec::new(), Vec::new());
+    for id in ids {
+        let reason = match office.queue.delivery(id).await {
+            Ok((view, _)) => match view.state {
+                DeliveryState::DeadLetter => None,
+                DeliveryState::Delivered if delivered => None,
+                state => Some(format!("{id} is no dead letter, it is {state}")),
+            },
+            Err(QueueError::NotFound(what)) => Some(format!("there is no {what}")),
+            Err(error) => return Err(error.into()),
+        };
+        match reason {
+            None => wanted.push(id),
+            Some(reason) => refused.push(json!({ "id": id, "reason": reason })),
+        }
+    }
+    Ok((wanted, refused))
 }
 
 async fn select(

@@ -64,7 +64,7 @@ pub(in crate::http) async fn story(office: &Office, id: EventId) -> Result<Value
     for view in office.queue.deliveries_of(id).await? {
         let (view, attempts) = office.queue.delivery(view.id).await?;
         let mut delivery = json!(super::deliveries::shown(office, view));
-        delivery["history"] = json!(attempts);
+        delivery["history"] = json!(super::deliveries::numbered(attempts));
         deliveries.push(delivery);
     }
     let standings = office.queue.standings_of(id).await?;
