@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use crate::diagnostic::did_you_mean;
 use crate::http::error::{ApiError, Code};
@@ -51,7 +53,7 @@ impl Query {
         }
     }
 
-    /// A moment: RFC 3339, or a span back from now such as `2h` or `3 days`.
+    /// A moment: RFC 3339, a date (its midnight in UTC), or a span back from now such as `2h` or `3 days`.
     pub(in crate::http) fn moment(
         &mut self,
         name: &'static str,
@@ -59,19 +61,12 @@ impl Query {
         let Some(text) = self.take::<String>(name, "a moment")? else {
             return Ok(None);
         };
-        if let Ok(at) = text.parse() {
-            return Ok(Some(at));
-        }
-        text.parse::<SignedDuration>()
-            .ok()
-            .and_then(|ago| self.now.checked_sub(ago).ok())
-            .map(Some)
-            .ok_or_else(|| {
-                bad(format!(
-                    "`{name}` is `{}`, expected a moment (2026-05-06T16:10:00Z) or a span back from now (2h)",
-                    text.escape_debug()
-                ))
-            })
+        read_moment(&text, self.now).map(Some).ok_or_else(|| {
+            bad(format!(
+                "`{name}` is `{}`, expected a moment (2026-05-06T16:10:00Z), a date (2026-05-06) or a span back from now (2h)",
+                text.escape_debug()
+            ))
+        })
     }
 
     /// `limit` and `cursor`.
@@ -108,6 +103,20 @@ impl Query {
     }
 }
 
+fn read_moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Some(at);
+    }
+    if let Ok(date) = Date::strptime("%Y-%m-%d", text) {
+        let midnight = date.to_zoned(TimeZone::UTC).ok()?;
+        return Some(midnight.timestamp());
+    }
+    // "2h" and "2h ago" are the same.
+    let ago: Span = text.parse().ok()?;
+    let then = now.to_zoned(TimeZone::UTC).checked_sub(ago.abs()).ok()?;
+    Some(then.timestamp())
+}
+
 fn bad(detail: String) -> ApiError {
     ApiError::new(Code::BadRequest, detail)
 }
@@ -121,10 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn spans_count_back_from_now() {
-        let at = query("since=2h").moment("since").unwrap().unwrap();
-        assert_eq!(at.to_string(), "2026-05-06T14:00:00Z");
-        assert!(query("since=soon").moment("since").is_err());
+    fn moments_are_rfc_3339_dates_in_utc_or_spans_back_from_now() {
+        for (text, at) in [
+            ("2h", "2026-05-06T14:00:00Z"),
+            ("2h ago", "2026-05-06T14:00:00Z"),
+            ("30days", "2026-04-06T16:00:00Z"),
+            ("2026-05-04", "2026-05-04T00:00:00Z"),
+            ("2026-05-04T10:00:00%2B02:00", "2026-05-04T08:00:00Z"),
+        ] {
+            let read = query(&format!("since={text}")).moment("since");
+            assert_eq!(read.unwrap().unwrap().to_string(), at, "{text}");
+        }
+        for text in ["soon", "2026-05", "2026-13-01", "9999999years"] {
+            let read = query(&format!("since={text}")).moment("since");
+            assert!(read.is_err(), "{text}");
+        }
     }
 
     #[test]
