@@ -4,10 +4,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::Server;
-use super::events::segment;
+use super::client::{Client, Server, segment};
 use super::exit::{Exit, Failure};
 use super::import::{ImportFile, Wares};
+use super::moment;
 use super::terminal::Output;
 
 /// Calls in the built-in store.
@@ -31,18 +31,18 @@ pub(super) enum Calls {
         /// Only of this phone, in E.164.
         #[arg(long)]
         phone: Option<String>,
-        /// Only those that began since: 2h, 3days, or 2026-05-06T16:10:00Z.
-        #[arg(long)]
+        /// Only those that began since: 2h, 3days, yesterday, 2026-05-06 (local), or 2026-05-06T16:10:00Z.
+        #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
         since: Option<String>,
         /// Only those that began before.
-        #[arg(long)]
+        #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
         until: Option<String>,
         /// Only with an outcome (true), or without (false).
         #[arg(long)]
         has_outcome: Option<bool>,
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Show one call with its outcome and its log.
     Show {
@@ -84,14 +84,17 @@ impl Calls {
                     ),
                     ("limit", limit.to_string()),
                 ];
-                let page = server.connect()?.get("/admin/v1/calls", &query).await?;
+                let client = server.connect()?;
+                let page = client.get("/admin/v1/calls", &query).await?;
                 print_calls(output, &page);
+                output.hint(&client.page("/console/calls"));
                 Ok(Exit::Done)
             }
             Self::Show { server, id } => {
                 let path = format!("/admin/v1/calls/{}", segment(&id));
-                let shown = server.connect()?.get(&path, &[]).await?;
-                show(output, &shown);
+                let client = server.connect()?;
+                let shown = client.get(&path, &[]).await?;
+                show(output, &client, &shown);
                 Ok(Exit::Done)
             }
             Self::NewKey { name } => {
@@ -116,31 +119,30 @@ pub(super) fn print_calls(output: &Output, page: &Value) {
         "value",
         "currency",
     ];
-    let rows = page["items"].as_array().into_iter().flatten();
-    output.table(
-        &columns,
-        rows.map(|call| {
-            let outcome = &call["outcome"];
-            let word = if outcome["label"].is_null() {
-                &outcome["kind"]
-            } else {
-                &outcome["label"]
-            };
-            columns
-                .map(|key| match key {
-                    "outcome" => Output::cell(word),
-                    "value" | "currency" => Output::cell(&outcome[key]),
-                    key => Output::cell(&call[key]),
-                })
-                .to_vec()
-        }),
-    );
+    let calls = page["items"].as_array().into_iter().flatten();
+    let rows: Value = calls.map(flat).collect();
+    output.items(&rows, &columns.map(|name| (name, name)));
 }
 
-fn show(output: &Output, shown: &Value) {
+/// A call with what its outcome says beside what it says itself: the team's own word, and the worth.
+fn flat(call: &Value) -> Value {
+    let mut flat = call.clone();
+    let outcome = &call["outcome"];
+    let word = match &outcome["label"] {
+        Value::Null => &outcome["kind"],
+        label => label,
+    };
+    flat["outcome"] = word.clone();
+    flat["value"] = outcome["value"].clone();
+    flat["currency"] = outcome["currency"].clone();
+    flat
+}
+
+fn show(output: &Output, client: &Client, shown: &Value) {
     if output.is_json() {
         return output.json(shown);
     }
+    let shown = output.for_people(shown);
     let call = shown["call"].as_object().into_iter().flatten();
     output.table(
         &["field", "value"],
@@ -159,11 +161,9 @@ fn show(output: &Output, shown: &Value) {
         "status",
         "failure_reason",
     ];
-    let log = shown["log"].as_array().into_iter().flatten();
-    output.table(
-        &columns,
-        log.map(|entry| columns.map(|key| Output::cell(&entry[key])).to_vec()),
-    );
+    output.items(&shown["log"], &columns.map(|name| (name, name)));
+    let call = Output::cell(&shown["call"]["id"]);
+    output.line(&format!("\n{}", client.call_page(&call)));
 }
 
 fn new_key(name: &str, output: &Output) {

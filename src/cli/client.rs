@@ -1,7 +1,7 @@
 //! Asks a running bridge through its admin API.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Url};
 use serde_json::Value;
@@ -30,6 +30,11 @@ pub(super) fn query_string(parameters: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(given)
         .finish()
+}
+
+/// One segment of a path: an id typed by a person must not reach another route.
+pub(super) fn segment(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// A connection to a bridge's admin API.
@@ -116,6 +121,24 @@ impl Client {
         Ok(Self { http, base, token })
     }
 
+    /// A line that names the console's page of an event.
+    pub(super) fn event_page(&self, event: &str) -> String {
+        self.page(&format!("/console/events/{}", segment(event)))
+    }
+
+    /// A line that names the console's page of a call, by its id in the store.
+    pub(super) fn call_page(&self, call: &str) -> String {
+        self.page(&format!("/console/calls/{}", segment(call)))
+    }
+
+    /// A line that names a page of the console. It is beside the admin API, for a browser.
+    pub(super) fn page(&self, path: &str) -> String {
+        match self.base.join(path) {
+            Ok(url) => format!("console     {url}"),
+            Err(_no_base) => format!("console     {path}"),
+        }
+    }
+
     /// Asks for something.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         let given: Vec<_> = query
@@ -141,7 +164,10 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let response = request.send().await.map_err(|error| {
+        let request = request.build().map_err(Failure::of)?;
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let begun = Instant::now();
+        let response = self.http.execute(request).await.map_err(|error| {
             if error.is_connect() || error.is_timeout() {
                 Failure::Unreachable(format!(
                     "no bridge answers at {}; is it running?",
@@ -152,6 +178,11 @@ impl Client {
             }
         })?;
         let status = response.status();
+        tracing::debug!(
+            status = status.as_u16(),
+            ms = begun.elapsed().as_millis(),
+            "{method} {url}"
+        );
         let text = response.text().await.map_err(Failure::of)?;
         let body: Value = if text.is_empty() {
             Value::Null

@@ -6,7 +6,6 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::output::progress;
 use super::terminal::Output;
 use crate::connector::{Catalogue, Connector, run_cases};
 use crate::http::{connector_detail, connector_summary};
@@ -157,7 +156,7 @@ fn show(output: &Output, connector: &Connector) {
 fn test(output: &Output, connectors: &[&Connector]) -> Exit {
     let mut passed = 0;
     let mut failed = Vec::new();
-    let progress = progress("testing connectors", Some(connectors.len() as u64));
+    let progress = output.progress("testing connectors", Some(connectors.len() as u64));
     for connector in connectors {
         progress.inc(1);
         for report in run_cases(connector) {

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Server};
 use super::exit::{Exit, Failure};
+use super::moment;
 use super::output::plain;
 use super::terminal::Output;
 use crate::model::OutcomeKind;
@@ -100,8 +102,8 @@ pub(super) struct Correct {
     #[arg(long)]
     notes: Option<String>,
     /// When it happened; now, if it is not said.
-    #[arg(long, value_name = "MOMENT")]
-    occurred_at: Option<String>,
+    #[arg(long, value_name = "MOMENT", value_parser = moment::instant)]
+    occurred_at: Option<Timestamp>,
 }
 
 impl Correct {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
-use super::client::{Server, query_string};
-use super::events::segment;
+use super::client::{Client, Server, query_string, segment};
 use super::exit::{Exit, Failure};
+use super::moment;
 use super::output::counted;
 use super::terminal::Output;
+use crate::model::DeliveryState;
 
 /// Deliveries of a running bridge.
 #[derive(Debug, Subcommand)]
@@ -20,13 +22,12 @@ pub(super) enum Deliveries {
         server: Server,
         #[command(flatten)]
         filter: Filter,
-        /// Only in this state: pending, in_flight, retrying, delivered, superseded, held,
-        /// dead_letter, cancelled.
-        #[arg(long)]
+        /// Only in this state.
+        #[arg(long, value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::as_str)))]
         state: Option<String>,
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Show one delivery with its attempts.
     Show {
@@ -46,9 +47,9 @@ pub(super) enum DeadLetters {
         server: Server,
         #[command(flatten)]
         filter: Filter,
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Make them pending again, with fresh attempts.
     Redrive(Redrive),
@@ -65,11 +66,11 @@ pub(super) struct Filter {
     /// Only those that this event caused.
     #[arg(long)]
     event: Option<String>,
-    /// Only those created since: 2h, 3days, or 2026-05-06T16:10:00Z.
-    #[arg(long)]
+    /// Only those created since: 2h, 3days, yesterday, 2026-05-06 (local), or 2026-05-06T16:10:00Z.
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     since: Option<String>,
     /// Only those created before.
-    #[arg(long)]
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     until: Option<String>,
 }
 
@@ -119,17 +120,13 @@ impl Filter {
 const COLUMNS: [&str; 6] = ["id", "destination", "target", "kind", "state", "reason"];
 
 fn print(output: &Output, page: &Value) {
-    if output.is_json() {
-        return output.json(page);
-    }
-    let rows = page["items"].as_array().into_iter().flatten();
-    output.table(
-        &COLUMNS,
-        rows.map(|delivery| COLUMNS.map(|key| Output::cell(&delivery[key])).to_vec()),
-    );
     if !page["next"].is_null() {
         output.note("there are more; narrow the filter or raise --limit");
     }
+    if output.is_json() {
+        return output.json(page);
+    }
+    output.items(&page["items"], &COLUMNS.map(|name| (name, name)));
 }
 
 impl Deliveries {
@@ -154,11 +151,12 @@ impl Deliveries {
             }
             Self::Show { server, id } => {
                 let path = format!("/admin/v1/deliveries/{}", segment(&id));
-                let found = server.connect()?.get(&path, &[]).await?;
+                let client = server.connect()?;
+                let found = client.get(&path, &[]).await?;
                 if output.is_json() {
                     output.json(&found);
                 } else {
-                    show(output, &found);
+                    show(output, &client, &found);
                 }
             }
         }
@@ -166,7 +164,8 @@ impl Deliveries {
     }
 }
 
-fn show(output: &Output, found: &Value) {
+fn show(output: &Output, client: &Client, found: &Value) {
+    let found = output.for_people(found);
     let delivery = &found["delivery"];
     let keys = [
         "id",
@@ -193,11 +192,8 @@ fn show(output: &Output, found: &Value) {
         "duration_ms",
         "reason",
     ];
-    let attempts = found["attempts"].as_array().into_iter().flatten();
-    output.table(
-        &columns,
-        attempts.map(|attempt| columns.map(|key| Output::cell(&attempt[key])).to_vec()),
-    );
+    output.items(&found["attempts"], &columns.map(|name| (name, name)));
+    output.line(&client.event_page(&Output::cell(&delivery["event"])));
 }
 
 impl DeadLetters {
@@ -275,9 +271,12 @@ const DELIVERIES: (&str, &str) = ("delivery", "deliveries");
 fn became(moved: &Value, delivered: bool) -> String {
     let mut states: BTreeMap<&str, u64> = BTreeMap::new();
     for view in moved.as_array().into_iter().flatten() {
-        *states
-            .entry(view["state"].as_str().unwrap_or("?"))
-            .or_default() += 1;
+        // A worker may have taken it already.
+        let state = match view["state"].as_str().unwrap_or("?") {
+            "in_flight" | "retrying" => "pending",
+            state => state,
+        };
+        *states.entry(state).or_default() += 1;
     }
     let (one, many) = if delivered { DELIVERIES } else { DEAD_LETTERS };
     if states.is_empty() {

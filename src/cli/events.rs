@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::client::{Server, query_string};
+use super::client::{Client, Server, query_string, segment};
 use super::exit::{Exit, Failure};
+use super::moment;
 use super::output::plain;
 use super::replay::Replay;
 use super::terminal::Output;
+use crate::model::Disposition;
 use crate::story;
 
 /// Events of a running bridge.
@@ -23,9 +26,9 @@ pub(super) enum Events {
         server: Server,
         #[command(flatten)]
         filter: Filter,
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Show one event's summary, outcomes and deliveries.
     Show {
@@ -61,17 +64,17 @@ pub(super) struct Filter {
     /// Only of this source.
     #[arg(long)]
     source: Option<String>,
-    /// Only those that ended so: accepted, mapped, ignored, waiting, unmatched, failed.
-    #[arg(long)]
+    /// Only those that ended so.
+    #[arg(long, value_parser = PossibleValuesParser::new(Disposition::ALL.map(Disposition::as_str)))]
     disposition: Option<String>,
     /// Only of this event type.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// Only those received since: 2h, 3days, or 2026-05-06T16:10:00Z.
-    #[arg(long)]
+    /// Only those received since: 2h, 3days, yesterday, 2026-05-06 (local), or 2026-05-06T16:10:00Z.
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     since: Option<String>,
     /// Only those received before.
-    #[arg(long)]
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     until: Option<String>,
 }
 
@@ -103,16 +106,20 @@ impl Events {
             } => {
                 let mut query = filter.pairs();
                 query.push(("limit", limit.to_string()));
-                let page = server.connect()?.get("/admin/v1/events", &query).await?;
+                let client = server.connect()?;
+                let page = client.get("/admin/v1/events", &query).await?;
                 list(output, &page);
+                output.hint(&format!("{}ID", client.event_page("")));
             }
             Self::Show { server, id, save } => show(output, &server, &id, save).await?,
             Self::Explain { server, id } => {
-                let story = fetch(&server, &id).await?;
+                let client = server.connect()?;
+                let story = fetch(&client, &id).await?;
                 if output.is_json() {
                     output.json(&story);
                 } else {
-                    output.text(&story::tell(&story));
+                    output.text(&story::tell(&output.for_people(&story)));
+                    output.line(&format!("\n{}", client.event_page(&id)));
                 }
             }
             Self::Replay(replay) => return replay.run(output).await,
@@ -123,42 +130,29 @@ impl Events {
 }
 
 fn list(output: &Output, page: &Value) {
-    if output.is_json() {
-        return output.json(page);
-    }
-    let rows = page["items"].as_array().into_iter().flatten().map(|event| {
-        [
-            "id",
-            "received_at",
-            "source",
-            "event_type",
-            "disposition",
-            "reason",
-        ]
-        .map(|key| Output::cell(&event[key]))
-        .to_vec()
-    });
-    output.table(
-        &["id", "received", "source", "type", "disposition", "reason"],
-        rows,
-    );
     if !page["next"].is_null() {
         output.note(
             "there are more; narrow with --since, --source or --disposition, or raise --limit",
         );
     }
+    if output.is_json() {
+        return output.json(page);
+    }
+    let columns = [
+        ("id", "id"),
+        ("received_at", "received"),
+        ("source", "source"),
+        ("event_type", "type"),
+        ("disposition", "disposition"),
+        ("reason", "reason"),
+    ];
+    output.items(&page["items"], &columns);
 }
 
-async fn fetch(server: &Server, id: &str) -> Result<Value, Failure> {
-    server
-        .connect()?
+async fn fetch(client: &Client, id: &str) -> Result<Value, Failure> {
+    client
         .get(&format!("/admin/v1/events/{}", segment(id)), &[])
         .await
-}
-
-/// One segment of a path: an id typed by a person must not reach another route.
-pub(super) fn segment(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 async fn show(
@@ -167,9 +161,10 @@ async fn show(
     id: &str,
     save: Option<PathBuf>,
 ) -> Result<(), Failure> {
+    let client = server.connect()?;
     if let Some(file) = save {
         let path = format!("/admin/v1/events/{}/raw", segment(id));
-        let document = server.connect()?.get(&path, &[]).await?;
+        let document = client.get(&path, &[]).await?;
         let text = serde_json::to_string_pretty(&document).map_err(Failure::of)?;
         std::fs::write(&file, text).map_err(|error| {
             Failure::Failed(format!("{} cannot be written: {error}", file.display()))
@@ -177,11 +172,12 @@ async fn show(
         output.note(&format!("saved to {}", file.display()));
         return Ok(());
     }
-    let story = fetch(server, id).await?;
+    let story = fetch(&client, id).await?;
     if output.is_json() {
         output.json(&story);
     } else {
-        output.text(&story::summary(&story));
+        output.text(&story::summary(&output.for_people(&story)));
+        output.line(&format!("\n{}", client.event_page(id)));
     }
     Ok(())
 }
@@ -225,6 +221,7 @@ fn tell(output: &Output, event: &Value) {
     if output.is_json() {
         return output.line(&event.to_string());
     }
+    let event = output.for_people(event);
     let cells = [
         "received_at",
         "id",

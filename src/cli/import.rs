@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Server};
 use super::exit::{Exit, Failure};
-use super::output::progress;
 use super::rows;
 use super::terminal::Output;
 
@@ -113,7 +112,7 @@ impl Importer<'_> {
         rejects: Option<&Path>,
         output: &Output,
     ) -> Result<Exit, Failure> {
-        let brought = self.bring(file, from_line).await;
+        let brought = self.bring(file, from_line, output).await;
         if let Some(path) = rejects {
             let lines: String = self.rejected.iter().map(|row| format!("{row}\n")).collect();
             std::fs::write(path, lines).map_err(Failure::of)?;
@@ -130,9 +129,9 @@ impl Importer<'_> {
     }
 
     /// Reads and sends the file.
-    async fn bring(&mut self, file: &Path, from_line: u64) -> Result<(), Failure> {
+    async fn bring(&mut self, file: &Path, from_line: u64, output: &Output) -> Result<(), Failure> {
         let size = std::fs::metadata(file).map(|about| about.len()).ok();
-        let bar = progress(self.wares.doing, size);
+        let bar = output.progress(self.wares.doing, size);
         let mut batch = Batch::new();
         let (mut bytes, mut begun) = (0, 0);
         for row in rows::open(file).map_err(Failure::Failed)? {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
+use super::moment::told;
 use super::terminal::Output;
 use crate::clock::Clock;
 use crate::config::Env;
@@ -212,24 +213,32 @@ fn tell(fact: &Fact) -> String {
                 .unwrap_or_default();
             format!(
                 "{}{worth} at {} (rule {})",
-                outcome.kind, outcome.occurred_at, outcome.rule
+                outcome.kind,
+                told(outcome.occurred_at),
+                outcome.rule
             )
         }
         Fact::Retraction(retraction) => {
             format!(
                 "takes back {} up to {} (rule {})",
-                retraction.kind, retraction.occurred_at, retraction.rule
+                retraction.kind,
+                told(retraction.occurred_at),
+                retraction.rule
             )
         }
         Fact::Appointment(fact) => format!(
             "appointment {:?} at {} (rule {})",
-            fact.change, fact.occurred_at, fact.rule
+            fact.change,
+            told(fact.occurred_at),
+            fact.rule
         )
         .to_lowercase(),
-        Fact::Release(fact) => format!("releases corrections up to {}", fact.occurred_at),
+        Fact::Release(fact) => format!("releases corrections up to {}", told(fact.occurred_at)),
         Fact::Call(fact) => format!(
             "call {:?} at {} (rule {})",
-            fact.change, fact.occurred_at, fact.rule
+            fact.change,
+            told(fact.occurred_at),
+            fact.rule
         )
         .to_lowercase(),
     }

@@ -1,7 +1,7 @@
 //! The command line: `outcome-bridge <verb>` for the frequent things, `<noun> <verb>` for records.
 //!
-//! Data goes to standard output, everything else to standard error. `--json` prints machine-readable
-//! JSON. Commands about a running bridge ask its admin API; the others work offline.
+//! Data goes to standard output, everything else to standard error. `--format` chooses between tables for people and
+//! JSON or CSV for scripts. Commands about a running bridge ask its admin API; the others work offline.
 
 mod bench;
 mod calls;
@@ -12,11 +12,13 @@ mod correct;
 mod deliveries;
 mod demo;
 mod events;
+mod examples;
 mod exit;
 mod import;
 mod init;
 mod init_command;
 mod map;
+mod moment;
 mod outcomes;
 mod output;
 mod replay;
@@ -28,33 +30,26 @@ mod upkeep;
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 
-use terminal::Output;
+use terminal::{Output, Speech};
+
+use crate::telemetry;
 
 /// Brings what each call led to, as told by CRMs, calendars and payment tools, to the outcome APIs of
 /// voice-AI platforms.
 #[derive(Debug, Parser)]
-#[command(name = "outcome-bridge", version, after_help = EXAMPLES)]
+#[command(name = "outcome-bridge", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Print JSON instead of tables.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    speech: Speech,
     #[command(subcommand)]
     command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  outcome-bridge demo                                     see it work, nothing to configure
-  outcome-bridge init ./config --connector hubspot --connector phonely
-  outcome-bridge check --config ./config
-  outcome-bridge serve --config ./config
-  outcome-bridge send --source hubspot deal-won           sign a case and post it, as HubSpot would
-  outcome-bridge events explain evt_…                     why it became what it became
-
+const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 check or test found mistakes, 64 wrong usage, 69 no server reached.";
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +61,7 @@ enum Command {
     /// Run the bridge.
     Serve(serve::Serve),
     /// Load everything `serve` would load and report every mistake.
+    #[command(visible_alias = "validate")]
     Check(check::Check),
     /// List, show and test connectors.
     #[command(subcommand)]
@@ -104,6 +100,31 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether its answer is a list, which can be CSV.
+    fn has_rows(&self) -> bool {
+        match self {
+            Self::Connectors(connectors) => matches!(connectors, connectors::Connectors::List(_)),
+            Self::Events(events) => matches!(events, events::Events::List { .. }),
+            Self::Deliveries(all) => matches!(all, deliveries::Deliveries::List { .. }),
+            Self::DeadLetters(all) => matches!(all, deliveries::DeadLetters::List { .. }),
+            Self::Outcomes(all) => matches!(
+                all,
+                outcomes::Outcomes::List { .. }
+                    | outcomes::Outcomes::Export(_)
+                    | outcomes::Outcomes::Report(_)
+            ),
+            Self::Calls(calls) => matches!(calls, calls::Calls::List { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether it asks a running bridge, whose requests may be told. The others log in their own way, or not at all.
+    fn asks_a_bridge(&self) -> bool {
+        !matches!(self, Self::Serve(_) | Self::Demo(_) | Self::Bench(_))
+    }
+}
+
 /// Where the configuration is.
 #[derive(Debug, Clone, clap::Args)]
 struct ConfigArgs {
@@ -119,11 +140,31 @@ struct ConfigArgs {
 
 /// Runs the command line with the process's arguments.
 pub fn run() -> Exit {
-    let cli = match Cli::try_parse() {
+    let parsed = examples::added(Cli::command())
+        .color(terminal::colour_of_help(std::env::args_os()))
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { speech, command } = match parsed {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    let output = Output::new(cli.json);
+    let output = match Output::new(speech) {
+        Ok(output) => output,
+        Err(contradiction) => {
+            output::tell(&format!("error: {contradiction}"));
+            return Exit::Usage;
+        }
+    };
+    if output.is_csv() && !command.has_rows() {
+        output.fail("this command answers no list, which alone can be CSV; take --format json");
+        return Exit::Usage;
+    }
+    if command.asks_a_bridge() && output.verbosity() > 0 {
+        let filter = telemetry::Filter::quiet().raised(output.verbosity());
+        let decided = output.colour().decided();
+        // Nothing else has started logging, and without it the command does what it is asked.
+        let _started = telemetry::init_in_colour(telemetry::Format::Human, &filter, decided);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -131,7 +172,7 @@ pub fn run() -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return output.fail(&format!("the runtime cannot be started: {error}")),
     };
-    runtime.block_on(dispatch(cli.command, &output))
+    runtime.block_on(dispatch(command, &output))
 }
 
 async fn dispatch(command: Command, output: &Output) -> Exit {

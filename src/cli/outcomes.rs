@@ -4,12 +4,15 @@ mod export;
 mod report;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use super::client::Server;
 use super::correct::{Correct, ReleaseCorrection};
 use super::exit::{Exit, Failure};
 use super::import::{ImportFile, Wares};
+use super::moment;
 use super::terminal::Output;
+use crate::model::OutcomeKind;
 
 /// Calls with their current outcome.
 #[derive(Debug, Subcommand)]
@@ -20,9 +23,9 @@ pub(super) enum Outcomes {
         server: Server,
         #[command(flatten)]
         filter: Filter,
-        /// At most so many.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Write all of them to standard output or a file, as CSV or JSON lines, which `outcomes import` takes.
     Export(export::Export),
@@ -58,8 +61,8 @@ pub(super) enum Outcomes {
 /// Which outcomes.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Filter {
-    /// Only of this kind: shown, no_show, closed, lost, follow_up.
-    #[arg(long)]
+    /// Only of this kind.
+    #[arg(long, value_parser = PossibleValuesParser::new(OutcomeKind::ALL.map(OutcomeKind::as_str)))]
     kind: Option<String>,
     /// Only of this call.
     #[arg(long)]
@@ -67,11 +70,11 @@ pub(super) struct Filter {
     /// Only from this source.
     #[arg(long)]
     source: Option<String>,
-    /// Only those that occurred since: 2h, 3days, or 2026-05-06T16:10:00Z.
-    #[arg(long)]
+    /// Only those that occurred since: 2h, 3days, yesterday, 2026-05-06 (local), or 2026-05-06T16:10:00Z.
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     since: Option<String>,
     /// Only those that occurred before.
-    #[arg(long)]
+    #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     until: Option<String>,
 }
 
@@ -108,7 +111,8 @@ impl Outcomes {
         };
         let mut query = filter.query();
         query.push(("limit", limit.to_string()));
-        let page = server.connect()?.get("/admin/v1/outcomes", &query).await?;
+        let client = server.connect()?;
+        let page = client.get("/admin/v1/outcomes", &query).await?;
         if output.is_json() {
             output.json(&page);
             return Ok(Exit::Done);
@@ -122,11 +126,8 @@ impl Outcomes {
             "source",
             "rule",
         ];
-        let rows = page["items"].as_array().into_iter().flatten();
-        output.table(
-            &columns,
-            rows.map(|row| columns.map(|key| Output::cell(&row[key])).to_vec()),
-        );
+        output.items(&page["items"], &columns.map(|name| (name, name)));
+        output.hint(&client.page("/console/calls"));
         Ok(Exit::Done)
     }
 }

@@ -10,17 +10,24 @@ use comfy_table::{Cell, CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::rows::{MARK, is_formula, is_marked};
+
 /// The most characters of a cell; JSON has the whole value.
 const LONGEST_CELL: usize = 72;
 
 /// The form of data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// For people.
     #[default]
     Table,
     /// For scripts: one JSON value, stable and documented.
     Json,
+    /// JSON in one line; of a list one line for each item.
+    #[value(name = "jsonl")]
+    JsonLines,
+    /// Lists as CSV with a heading.
+    Csv,
 }
 
 /// A column of a table.
@@ -30,13 +37,6 @@ pub(super) enum Column {
     Text(&'static str),
     /// Numbers, to the right.
     Number(&'static str),
-}
-
-impl Format {
-    /// What the flag `--json` asks for.
-    pub(super) fn from_flag(json: bool) -> Self {
-        if json { Self::Json } else { Self::Table }
-    }
 }
 
 /// A table with a heading: columns two blanks apart, no frame, so that other tools can cut it.
@@ -116,6 +116,34 @@ fn shorten(text: &str) -> String {
 pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     let word = if count == 1 { one } else { many };
     format!("{count} {word}")
+}
+
+/// Rows as CSV with a heading. A cell that a spreadsheet would take for a formula gets a mark in front.
+///
+/// # Errors
+/// Never, in memory.
+pub(super) fn csv(rows: impl IntoIterator<Item = Vec<String>>) -> csv::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row.iter().map(|cell| guarded(cell).into_owned()))?;
+    }
+    writer
+        .into_inner()
+        .map_err(|error| csv::Error::from(error.into_error()))
+}
+
+/// The text of a cell as [`rows`] reads it back. Phones and numbers are no formulas.
+///
+/// [`rows`]: super::rows
+fn guarded(text: &str) -> Cow<'_, str> {
+    let is_number = text
+        .trim_start_matches(['+', '-'])
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b == b'.');
+    if is_formula(text) && !is_number || is_marked(text) {
+        return Cow::Owned(format!("{MARK}{text}"));
+    }
+    Cow::Borrowed(text)
 }
 
 /// `value` as JSON, indented, with the end of its last line.
@@ -203,6 +231,21 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_taken_out() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d"), "a\u{fffd}[2Jb c\u{fffd}d");
+    }
+
+    #[test]
+    fn cells_of_csv_are_never_formulas() {
+        for (text, cell) in [
+            ("=HYPERLINK(\"x\")", "'=HYPERLINK(\"x\")"),
+            ("@cmd", "'@cmd"),
+            ("+14155551234", "+14155551234"),
+            ("-12.50", "-12.50"),
+            ("{\"a\":1}", "{\"a\":1}"),
+            ("'=1", "''=1"),
+            ("'tis", "'tis"),
+        ] {
+            assert_eq!(guarded(text), cell);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::client::{Client, Server};
 use super::events::Filter;
 use super::exit::{Exit, Failure};
-use super::output::{counted, plain, progress};
+use super::output::{counted, plain};
 use super::terminal::Output;
 use crate::model::EventId;
 
@@ -67,7 +67,7 @@ impl Replay {
         let client = self.server.connect()?;
         let mut events = match (self.ids.is_empty(), query.is_empty()) {
             (false, true) => self.ids.clone(),
-            (true, false) => matching(&client, &query).await?,
+            (true, false) => matching(output, &client, &query).await?,
             (true, true) => {
                 return Err(Failure::Usage(
                     "name events by their ids, or by a filter such as --since 2h".into(),
@@ -109,7 +109,7 @@ impl Replay {
         } else {
             "replaying"
         };
-        let bar = progress(doing, Some(events.len() as u64));
+        let bar = output.progress(doing, Some(events.len() as u64));
         let mut last = self.after;
         for step in events.chunks(self.step()) {
             let next_at = Instant::now() + self.pause(step.len());
@@ -131,6 +131,9 @@ impl Replay {
                     bar.suspend(|| output.text(&told(difference)));
                 }
                 tally.differences.push(difference.clone());
+            }
+            if output.is_closed() {
+                break;
             }
             bar.inc(step.len() as u64);
             sleep_until(next_at).await;
@@ -224,12 +227,12 @@ fn since_again(query: &str, events: &[EventId]) -> Option<String> {
 }
 
 /// The ids of all events that the filter matches now.
-async fn matching(client: &Client, query: &str) -> Result<Vec<EventId>, Failure> {
+async fn matching(output: &Output, client: &Client, query: &str) -> Result<Vec<EventId>, Failure> {
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
         .into_owned()
         .collect();
     pairs.push(("limit".to_owned(), "1000".to_owned()));
-    let bar = progress("finding events", None);
+    let bar = output.progress("finding events", None);
     let mut ids = Vec::new();
     let mut cursor = String::new();
     loop {

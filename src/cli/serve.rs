@@ -37,7 +37,9 @@ impl Serve {
             ..
         } = Blueprint::load(&self.config.config, &Env::system()).map_err(Failure::Mistakes)?;
         output.diagnostics(&warnings);
-        telemetry::init(blueprint.config.log.format, &blueprint.config.log.filter)
+        let log = &blueprint.config.log;
+        let filter = log.filter.clone().raised(output.verbosity());
+        telemetry::init_in_colour(log.format, &filter, output.colour().decided())
             .map_err(Failure::of)?;
         let warnings: Vec<String> = warnings.iter().map(Diagnostic::in_short).collect();
         for warning in &warnings {

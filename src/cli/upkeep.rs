@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::ConfigArgs;
 use super::client::{Client, Server};
 use super::exit::{Exit, Failure, in_short};
-use super::output::progress;
+use super::moment::told;
 use super::terminal::Output;
 use crate::app::queue_options;
 use crate::backup::{self, Backup, Restored};
@@ -58,7 +58,7 @@ pub(super) struct MakeBackup {
 impl MakeBackup {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let (options, store) = self.data.find()?;
-        let bar = progress("copying and checking", None);
+        let bar = output.progress("copying and checking", None);
         let now = Clock::system().now();
         let made = backup::make(&options.dir, store.as_deref(), &self.dest, now).await;
         bar.finish_and_clear();
@@ -107,7 +107,7 @@ impl Restore {
     pub(super) fn run(self, output: &Output) -> Result<Exit, Failure> {
         let (options, store) = self.data.find()?;
         let dir = options.dir.clone();
-        let bar = progress("checking and copying", None);
+        let bar = output.progress("checking and copying", None);
         let restored = backup::restore(&self.src, options, store.as_deref());
         bar.finish_and_clear();
         let restored = restored.map_err(Failure::of)?;
@@ -123,7 +123,9 @@ impl Restore {
 fn told_restored(output: &Output, dir: &str, restored: &Restored) {
     output.line(&format!(
         "{dir}: {} files, {} bytes, as of {}",
-        restored.files, restored.bytes, restored.made_at
+        restored.files,
+        restored.bytes,
+        told(restored.made_at)
     ));
     output.line(&format!(
         "{} events, {} to be processed, {} deliveries to be made; outcome store: {}",
@@ -157,7 +159,7 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let (options, store) = self.data.find()?;
-        let bar = progress("examining", None);
+        let bar = output.progress("examining", None);
         if self.repair {
             let repaired = doctor::repair(options, store.as_deref()).await;
             bar.finish_and_clear();
@@ -307,7 +309,7 @@ const REBUILD_STEP: usize = 200;
 impl Rebuild {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let client = self.server.connect()?;
-        let bar = progress("writing again", None);
+        let bar = output.progress("writing again", None);
         let delivered = delivered_to_store(&client).await?;
         let mut written = 0;
         for step in delivered.chunks(REBUILD_STEP) {

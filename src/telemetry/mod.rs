@@ -72,17 +72,46 @@ impl FromStr for Filter {
     }
 }
 
+impl Filter {
+    /// Warnings and errors only.
+    pub fn quiet() -> Self {
+        Self("warn".to_owned())
+    }
+
+    /// The filter with more told of the bridge itself: 1 for debug lines, 2 and above for everything.
+    #[must_use]
+    pub fn raised(self, verbosity: u8) -> Self {
+        match verbosity {
+            0 => self,
+            1 => Self(format!("{},outcome_bridge=debug", self.0)),
+            _ => Self(format!("{},outcome_bridge=trace", self.0)),
+        }
+    }
+}
+
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Starts logging to standard error, for the rest of the process's life.
+/// Starts logging to standard error, for the rest of the process's life, in colour where that suits a terminal.
 ///
 /// # Errors
 /// When logging was started before.
 pub fn init(format: Format, filter: &Filter) -> Result<(), TryInitError> {
+    init_in_colour(format, filter, None)
+}
+
+/// The same, with or without colour as it is `decided`.
+///
+/// # Errors
+/// When logging was started before.
+pub fn init_in_colour(
+    format: Format,
+    filter: &Filter,
+    decided: Option<bool>,
+) -> Result<(), TryInitError> {
     let terminal = io::stderr().is_terminal();
     let json = match format {
         Format::Json => true,
@@ -97,9 +126,9 @@ pub fn init(format: Format, filter: &Filter) -> Result<(), TryInitError> {
         registry.with(layer).try_init()
     } else {
         let layer = tracing_subscriber::fmt::layer()
-            .with_ansi(
-                terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            )
+            .with_ansi(decided.unwrap_or_else(|| {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }))
             .with_target(false)
             .with_writer(io::stderr);
         registry.with(layer).try_init()
@@ -118,6 +147,15 @@ mod tests {
         for bad in ["", " ", "outcome_bridge=loud", "a=b=c"] {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_raised_filter_keeps_what_was_configured_beside_the_bridge() {
+        let filter: Filter = "warn,sqlx=info".parse().unwrap();
+        assert_eq!(filter.clone().raised(0), filter);
+        let raised = filter.raised(1).to_string();
+        assert_eq!(raised, "warn,sqlx=info,outcome_bridge=debug");
+        assert!(raised.parse::<Filter>().is_ok());
     }
 
     #[test]

@@ -55,7 +55,9 @@ impl Demo {
         let config = home.path().join("config");
         let Loaded { blueprint, .. } =
             Blueprint::load(&config, &Env::default()).map_err(Failure::Mistakes)?;
-        telemetry::init(blueprint.config.log.format, &blueprint.config.log.filter)
+        let log = &blueprint.config.log;
+        let filter = log.filter.clone().raised(output.verbosity());
+        telemetry::init_in_colour(log.format, &filter, output.colour().decided())
             .map_err(Failure::of)?;
         let sources = blueprint.sources.clone();
         let bridge = Bridge::start(blueprint, Vec::new())

@@ -8,8 +8,7 @@ use serde_json::Value;
 use super::Filter;
 use crate::cli::client::{Client, Server};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::{counted, progress};
-use crate::cli::rows::{MARK, is_formula, is_marked};
+use crate::cli::output::{Format, counted, csv};
 use crate::cli::terminal::Output;
 
 /// Columns of a CSV file.
@@ -39,16 +38,13 @@ const COLUMNS: [&str; 20] = [
 /// Outcomes of a page.
 const PAGE: usize = 1_000;
 
-/// Every current outcome.
+/// Every current outcome, as CSV or with `--format jsonl` as JSON lines.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     #[command(flatten)]
     server: Server,
     #[command(flatten)]
     filter: Filter,
-    /// csv or jsonl.
-    #[arg(long, default_value = "csv", value_parser = ["csv", "jsonl"])]
-    format: String,
     /// The file to write. Not given: standard output.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -78,15 +74,28 @@ impl From<Failure> for Ended {
 
 impl Export {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
+        let format = match output.asked_format() {
+            None | Some(Format::Csv) => Format::Csv,
+            Some(Format::JsonLines) => Format::JsonLines,
+            Some(Format::Table | Format::Json) => {
+                return Err(Failure::Usage(
+                    "an export is row by row: take --format csv or jsonl; `outcomes list --json` is one JSON value".into(),
+                ));
+            }
+        };
         let client = self.server.connect()?;
         let to_file = self.out.is_some();
         let written = match &self.out {
-            None => self.write(&client, std::io::stdout().lock()).await,
+            None => {
+                self.write(output, format, &client, std::io::stdout().lock())
+                    .await
+            }
             Some(path) => {
                 let file = std::fs::File::create(path).map_err(|error| {
                     Failure::Failed(format!("{} cannot be written: {error}", path.display()))
                 })?;
-                self.write(&client, std::io::BufWriter::new(file)).await
+                self.write(output, format, &client, std::io::BufWriter::new(file))
+                    .await
             }
         };
         match written {
@@ -103,21 +112,26 @@ impl Export {
     }
 
     /// Writes all of them; answers how many there are.
-    async fn write(&self, client: &Client, mut sink: impl Write) -> Result<u64, Ended> {
-        let csv = self.format == "csv";
-        if csv {
-            sink.write_all(&csv_line(COLUMNS.iter().map(|name| (*name).to_owned()))?)?;
+    async fn write(
+        &self,
+        output: &Output,
+        format: Format,
+        client: &Client,
+        mut sink: impl Write,
+    ) -> Result<u64, Ended> {
+        let csv_line = |cells: Vec<String>| csv([cells]).map_err(Failure::of);
+        if format == Format::Csv {
+            sink.write_all(&csv_line(COLUMNS.map(str::to_owned).to_vec())?)?;
         }
         let mut query = self.filter.clone().query();
         query.push(("limit", PAGE.to_string()));
-        let (bar, mut written) = (progress("exporting outcomes", None), 0u64);
+        let (bar, mut written) = (output.progress("exporting outcomes", None), 0u64);
         loop {
             let page = client.get("/admin/v1/outcomes", &query).await?;
             for row in page["items"].as_array().into_iter().flatten() {
-                let line = if csv {
-                    csv_line(COLUMNS.iter().map(|name| cell(&row[*name])))?
-                } else {
-                    format!("{row}\n").into_bytes()
+                let line = match format {
+                    Format::Csv => csv_line(COLUMNS.map(|name| cell(&row[name])).to_vec())?,
+                    _ => format!("{row}\n").into_bytes(),
                 };
                 sink.write_all(&line)?;
                 written += 1;
@@ -135,47 +149,11 @@ impl Export {
     }
 }
 
-fn csv_line(cells: impl Iterator<Item = String>) -> Result<Vec<u8>, Failure> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(cells).map_err(Failure::of)?;
-    writer
-        .into_inner()
-        .map_err(|error| Failure::Failed(error.to_string()))
-}
-
-/// A cell. Text that a spreadsheet would take for a formula gets a mark in front, which [`rows`] takes away again;
-/// phones and numbers do not need it.
-///
-/// [`rows`]: crate::cli::rows
+/// The text of a cell, as it is.
 fn cell(value: &Value) -> String {
-    let text = match value {
-        Value::Null => return String::new(),
-        Value::String(text) => text,
-        other => return other.to_string(),
-    };
-    let is_number = text
-        .trim_start_matches(['+', '-'])
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b == b'.');
-    if is_formula(text) && !is_number || is_marked(text) {
-        return format!("{MARK}{text}");
-    }
-    text.clone()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn cells_are_never_formulas() {
-        assert_eq!(cell(&json!("=HYPERLINK(\"x\")")), "'=HYPERLINK(\"x\")");
-        assert_eq!(cell(&json!("@cmd")), "'@cmd");
-        assert_eq!(cell(&json!("+14155551234")), "+14155551234");
-        assert_eq!(cell(&json!("-12.50")), "-12.50");
-        assert_eq!(cell(&json!({"a": 1})), "{\"a\":1}");
-        assert_eq!(cell(&json!("'=1")), "''=1", "reading takes one mark away");
-        assert_eq!(cell(&json!("'tis")), "'tis");
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::calls::print_calls;
 use crate::cli::client::Server;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::moment;
 use crate::cli::terminal::Output;
 
 /// A path of the admin API and its parameters.
@@ -15,11 +16,11 @@ type Question = (&'static str, Vec<(&'static str, String)>);
 pub(crate) struct Report {
     #[command(flatten)]
     server: Server,
-    /// The first day, 2026-05-06, or a moment. Not given: 30 days before the end.
-    #[arg(long)]
+    /// The first day (2026-05-06, yesterday), or a moment (30days back). Not given: 30 days before the end.
+    #[arg(long, value_name = "DAY|MOMENT", value_parser = moment::day_or_moment)]
     from: Option<String>,
     /// The last day, or the moment after the last. Not given: now.
-    #[arg(long)]
+    #[arg(long, value_name = "DAY|MOMENT", value_parser = moment::day_or_moment)]
     to: Option<String>,
     /// The time zone of days and weeks, such as Europe/Berlin. Not given: UTC.
     #[arg(long)]
@@ -78,7 +79,8 @@ pub(crate) struct Report {
 impl Report {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let (path, query) = self.question()?;
-        let answer = self.server.connect()?.get(path, &query).await?;
+        let client = self.server.connect()?;
+        let answer = client.get(path, &query).await?;
         if output.is_json() {
             output.json(&answer);
         } else if self.calls {
@@ -118,6 +120,7 @@ impl Report {
         } else {
             self.print(output, &answer);
         }
+        output.hint(&client.page("/console/performance"));
         Ok(Exit::Done)
     }
 
