@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
+use super::output::counted;
 use super::terminal::Output;
 use crate::config::Env;
 use crate::mapping::TestResult;
@@ -49,13 +50,21 @@ impl Check {
             for failure in &failed {
                 output.note(failure);
             }
-            output.line(&format!(
-                "{} sources, {} destinations, {} warnings, {} failed mapping tests",
-                blueprint.sources.len(),
-                blueprint.destinations.len(),
-                warnings.len(),
-                failed.len()
-            ));
+            let counts = [
+                counted(blueprint.sources.len() as u64, "source", "sources"),
+                counted(
+                    blueprint.destinations.len() as u64,
+                    "destination",
+                    "destinations",
+                ),
+                counted(warnings.len() as u64, "warning", "warnings"),
+                counted(
+                    failed.len() as u64,
+                    "failed mapping test",
+                    "failed mapping tests",
+                ),
+            ];
+            output.line(&counts.join(", "));
         }
         Ok(if failed.is_empty() {
             Exit::Done

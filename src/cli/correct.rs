@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +16,7 @@ use super::exit::{Exit, Failure};
 use super::moment;
 use super::output::plain;
 use super::terminal::Output;
-use crate::model::OutcomeKind;
+use crate::model::{OutcomeKind, currency, parse_phone};
 
 /// How often it is looked whether the event is processed, and how long.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -29,7 +30,7 @@ pub(super) struct Subject {
     #[arg(long, value_name = "ID")]
     call: Option<String>,
     /// The lead's phone, as +14155557777.
-    #[arg(long)]
+    #[arg(long, value_parser = phone)]
     phone: Option<String>,
     /// The lead's e-mail address.
     #[arg(long)]
@@ -40,6 +41,16 @@ pub(super) struct Subject {
     /// The deal's id at the CRM; needs --source.
     #[arg(long, value_name = "ID", requires = "source")]
     deal: Option<String>,
+}
+
+fn phone(text: &str) -> Result<String, String> {
+    let phone = parse_phone(text, None).map_err(|error| error.to_string())?;
+    Ok(phone.to_string())
+}
+
+fn code(text: &str) -> Result<String, String> {
+    let currency = currency(text).map_err(|error| error.to_string())?;
+    Ok(currency.code().to_owned())
 }
 
 /// Whom a correction is about, and in whose words.
@@ -94,9 +105,9 @@ pub(super) struct Correct {
     label: Option<String>,
     /// What it is worth, with a decimal point.
     #[arg(long, requires = "currency")]
-    value: Option<String>,
+    value: Option<Decimal>,
     /// Its currency, as USD.
-    #[arg(long)]
+    #[arg(long, requires = "value", value_parser = code)]
     currency: Option<String>,
     /// Why, in words.
     #[arg(long)]
@@ -110,7 +121,7 @@ impl Correct {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let value = self
             .value
-            .map(|amount| json!({ "amount": amount, "currency": self.currency }));
+            .map(|amount| json!({ "amount": amount.to_string(), "currency": self.currency }));
         let body = json!({
             "outcome": self.outcome,
             "label": self.label,
@@ -123,6 +134,7 @@ impl Correct {
         let stored = client.post("/admin/v1/outcomes", &body).await?;
         let became = Became::of(&client, &stored["event"]).await?;
         became.tell(output);
+        output.hint(&client.event_page(&Output::cell(&became.event)));
         Ok(became.exit())
     }
 }

@@ -6,12 +6,12 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
-use super::client::{Client, Server, query_string, segment};
+use super::client::{Client, Server, query_string};
 use super::exit::{Exit, Failure};
 use super::moment;
 use super::output::counted;
 use super::terminal::Output;
-use crate::model::DeliveryState;
+use crate::model::{DeliveryId, DeliveryState, EventId};
 
 /// Deliveries of a running bridge.
 #[derive(Debug, Subcommand)]
@@ -34,7 +34,7 @@ pub(super) enum Deliveries {
         #[command(flatten)]
         server: Server,
         /// The delivery's id, dlv_….
-        id: String,
+        id: DeliveryId,
     },
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Filter {
     destination: Option<String>,
     /// Only those that this event caused.
     #[arg(long)]
-    event: Option<String>,
+    event: Option<EventId>,
     /// Only those created since: 2h, 3days, yesterday, 2026-05-06 (local), or 2026-05-06T16:10:00Z.
     #[arg(long, value_name = "MOMENT", value_parser = moment::filter)]
     since: Option<String>,
@@ -80,7 +80,7 @@ pub(super) struct Move {
     #[command(flatten)]
     server: Server,
     /// Their ids.
-    ids: Vec<String>,
+    ids: Vec<DeliveryId>,
     #[command(flatten)]
     filter: Filter,
     /// All of them.
@@ -106,7 +106,10 @@ impl Filter {
         let of = |value: &Option<String>| value.clone().unwrap_or_default();
         vec![
             ("destination", of(&self.destination)),
-            ("event", of(&self.event)),
+            (
+                "event",
+                self.event.map(|id| id.to_string()).unwrap_or_default(),
+            ),
             ("since", of(&self.since)),
             ("until", of(&self.until)),
         ]
@@ -150,7 +153,7 @@ impl Deliveries {
                 );
             }
             Self::Show { server, id } => {
-                let path = format!("/admin/v1/deliveries/{}", segment(&id));
+                let path = format!("/admin/v1/deliveries/{id}");
                 let client = server.connect()?;
                 let found = client.get(&path, &[]).await?;
                 if output.is_json() {

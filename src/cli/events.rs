@@ -8,13 +8,13 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::client::{Client, Server, query_string, segment};
+use super::client::{Client, Server, query_string};
 use super::exit::{Exit, Failure};
 use super::moment;
 use super::output::plain;
 use super::replay::Replay;
 use super::terminal::Output;
-use crate::model::Disposition;
+use crate::model::{Disposition, EventId};
 use crate::story;
 
 /// Events of a running bridge.
@@ -35,7 +35,7 @@ pub(super) enum Events {
         #[command(flatten)]
         server: Server,
         /// The event's id, evt_….
-        id: String,
+        id: EventId,
         /// Save the event as it was stored into this file, for `outcome-bridge map`.
         #[arg(long, value_name = "FILE")]
         save: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub(super) enum Events {
         #[command(flatten)]
         server: Server,
         /// The event's id, evt_….
-        id: String,
+        id: EventId,
     },
     /// Run stored events through the rules that hold now. Targets are told only what changed.
     Replay(Replay),
@@ -111,15 +111,15 @@ impl Events {
                 list(output, &page);
                 output.hint(&format!("{}ID", client.event_page("")));
             }
-            Self::Show { server, id, save } => show(output, &server, &id, save).await?,
+            Self::Show { server, id, save } => show(output, &server, id, save).await?,
             Self::Explain { server, id } => {
                 let client = server.connect()?;
-                let story = fetch(&client, &id).await?;
+                let story = fetch(&client, id).await?;
                 if output.is_json() {
                     output.json(&story);
                 } else {
                     output.text(&story::tell(&output.for_people(&story)));
-                    output.line(&format!("\n{}", client.event_page(&id)));
+                    output.line(&format!("\n{}", client.event_page(&id.to_string())));
                 }
             }
             Self::Replay(replay) => return replay.run(output).await,
@@ -149,21 +149,19 @@ fn list(output: &Output, page: &Value) {
     output.items(&page["items"], &columns);
 }
 
-async fn fetch(client: &Client, id: &str) -> Result<Value, Failure> {
-    client
-        .get(&format!("/admin/v1/events/{}", segment(id)), &[])
-        .await
+async fn fetch(client: &Client, id: EventId) -> Result<Value, Failure> {
+    client.get(&format!("/admin/v1/events/{id}"), &[]).await
 }
 
 async fn show(
     output: &Output,
     server: &Server,
-    id: &str,
+    id: EventId,
     save: Option<PathBuf>,
 ) -> Result<(), Failure> {
     let client = server.connect()?;
     if let Some(file) = save {
-        let path = format!("/admin/v1/events/{}/raw", segment(id));
+        let path = format!("/admin/v1/events/{id}/raw");
         let document = client.get(&path, &[]).await?;
         let text = serde_json::to_string_pretty(&document).map_err(Failure::of)?;
         std::fs::write(&file, text).map_err(|error| {
@@ -177,7 +175,7 @@ async fn show(
         output.json(&story);
     } else {
         output.text(&story::summary(&output.for_people(&story)));
-        output.line(&format!("\n{}", client.event_page(id)));
+        output.line(&format!("\n{}", client.event_page(&id.to_string())));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! be taken for a repeat of the first and dropped without a word, so each gets an id of its own.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -178,6 +178,7 @@ pub(super) async fn post(
     for (name, value) in headers {
         post = post.header(name, value);
     }
+    let begun = Instant::now();
     let response = post.send().await.map_err(|error| {
         if error.is_connect() {
             Failure::Unreachable(format!("no bridge answers at {target}; is it running?"))
@@ -186,5 +187,6 @@ pub(super) async fn post(
         }
     })?;
     let status = response.status().as_u16();
+    tracing::debug!(status, ms = begun.elapsed().as_millis(), "POST {target}");
     Ok((status, response.text().await.map_err(Failure::of)?))
 }

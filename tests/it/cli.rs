@@ -53,7 +53,7 @@ fn check_accepts_what_serve_would_load() {
     let setup = Setup::new().file("mappings/team.toml", RULES).written();
     let checked = done(with_config(&setup.config_dir(), &["check"]));
     assert!(
-        checked.stdout.contains("1 sources, ") && checked.stdout.contains("0 failed mapping tests"),
+        checked.stdout.contains("1 source, ") && checked.stdout.contains("0 failed mapping tests"),
         "{checked:?}"
     );
     let checked = done(with_config(&setup.config_dir(), &["validate", "--json"])).json();
@@ -183,6 +183,41 @@ fn wrong_usage_is_64_and_help_is_not() {
         &[],
         &["send"],
         &["events", "show"],
+        &["events", "show", "evt_?"],
+        &["deliveries", "show", "dlv_?"],
+        &["outcomes", "set", "lost", "--phone", "12"],
+        &[
+            "outcomes",
+            "set",
+            "lost",
+            "--call",
+            "1",
+            "--value",
+            "much",
+            "--currency",
+            "USD",
+        ],
+        &[
+            "outcomes",
+            "set",
+            "lost",
+            "--call",
+            "1",
+            "--value",
+            "1",
+            "--currency",
+            "XXQ",
+        ],
+        &[
+            "outcomes",
+            "set",
+            "lost",
+            "--call",
+            "1",
+            "--occurred-at",
+            "soon",
+        ],
+        &["outcomes", "report", "--by", "moon"],
         &["events", "list", "--since", "soon"],
         &["events", "list", "--limit", "0"],
         &["events", "list", "--disposition", "lost"],

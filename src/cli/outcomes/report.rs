@@ -26,7 +26,7 @@ pub(crate) struct Report {
     #[arg(long)]
     zone: Option<String>,
     /// day, week or none.
-    #[arg(long, default_value = "day")]
+    #[arg(long, default_value = "day", value_parser = ["day", "week", "none"])]
     by: String,
     /// The day on which weeks begin.
     #[arg(long)]
