@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::ConfigArgs;
-use super::exit::{Failure, in_short};
+use super::exit::Failure;
 use crate::config::{Config, Env};
 use crate::model::Secret;
 
@@ -55,15 +55,9 @@ impl Server {
         let (base, token) = match (&self.url, given) {
             (Some(url), Some(token)) => (url.clone(), token),
             (url, given) => {
-                let config = Config::load(&self.config.config, &env)
-                    .map_err(|mistakes| {
-                        Failure::Usage(format!(
-                            "which bridge is meant? Give --url and OUTCOME_BRIDGE_TOKEN, or --config with a \
-                             configuration that loads ({})",
-                            in_short(&mistakes)
-                        ))
-                    })?
-                    .config;
+                let config = self
+                    .config
+                    .load_or("which bridge is meant? Give --url and OUTCOME_BRIDGE_TOKEN")?;
                 let token = match given {
                     Some(token) => token,
                     None => made_token(&config)?,

@@ -9,7 +9,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "outcome-bridge init ./config --connector hubspot --connector phonely",
             "outcome-bridge check --config ./config",
             "outcome-bridge serve --config ./config",
-            "outcome-bridge send --source hubspot deal-won           # sign a case and post it, as HubSpot would",
+            "outcome-bridge send --source hubspot deal-won           # sign a case, post it",
             "outcome-bridge events explain evt_0000000000001         # why it became what it became",
         ],
     ),
@@ -116,7 +116,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     (
         "deliveries show",
-        &["outcome-bridge deliveries show dlv_0000000000001_1"],
+        &["outcome-bridge deliveries show dlv_0000000000001-1"],
     ),
     ("dead-letters", &["outcome-bridge dead-letters list"]),
     (
@@ -127,13 +127,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "dead-letters redrive",
         &[
             "outcome-bridge dead-letters redrive --destination phonely --dry-run",
-            "outcome-bridge dead-letters redrive dlv_0000000000001_1",
+            "outcome-bridge dead-letters redrive dlv_0000000000001-1",
         ],
     ),
     (
         "dead-letters discard",
         &[
-            "outcome-bridge dead-letters discard dlv_0000000000001_1",
+            "outcome-bridge dead-letters discard dlv_0000000000001-1",
             "outcome-bridge dead-letters discard --all",
         ],
     ),
@@ -157,7 +157,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "outcome-bridge outcomes report --from 30days --by week --zone Europe/Berlin --trend",
             "outcome-bridge outcomes report --split agent            # by what calls share",
-            "outcome-bridge outcomes report --conversion closed      # how many came so far, and how sure that is",
+            "outcome-bridge outcomes report --conversion closed      # how many came so far",
             "outcome-bridge outcomes report --funnel                 # how far calls came",
             "outcome-bridge outcomes report --delay                  # the time from call to outcome",
             "outcome-bridge outcomes report --calls --kind lost      # the calls behind the numbers",
@@ -174,7 +174,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "outcomes set",
         &[
             "outcome-bridge outcomes set lost --call CA123 --notes 'a test booking'",
-            "outcome-bridge outcomes set closed --deal 42 --source crm --value 1200.50 --currency USD --occurred-at yesterday",
+            "outcome-bridge outcomes set closed --deal 42 --source crm --value 1200.50 --currency USD",
         ],
     ),
     (

@@ -86,18 +86,6 @@ impl Failure {
     }
 }
 
-/// The first mistakes of a configuration, each with its file, in one sentence.
-pub(super) fn in_short(mistakes: &[Diagnostic]) -> String {
-    let told = mistakes.iter().take(3).map(|mistake| {
-        let (file, message) = (mistake.file.display(), &mistake.message);
-        match mistake.position() {
-            Some((line, column)) => format!("{file}:{line}:{column}: {message}"),
-            None => format!("{file}: {message}"),
-        }
-    });
-    told.collect::<Vec<_>>().join("; ")
-}
-
 /// Prints what clap has to say. Help and version are no failures.
 pub(super) fn usage(error: &clap::Error) -> Exit {
     // Printing can only fail when nobody listens; the exit code still tells.

@@ -34,8 +34,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 
+use exit::Failure;
 use terminal::{Output, Speech};
 
+use crate::config::{Config, Env, FILE_NAME};
 use crate::telemetry;
 
 /// Brings what each call led to, as told by CRMs, calendars and payment tools, to the outcome APIs of
@@ -136,6 +138,24 @@ struct ConfigArgs {
         env = "OUTCOME_BRIDGE_CONFIG"
     )]
     config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// The configuration, of a command that can do without: `instead` says what it needs when there is none.
+    fn load_or(&self, instead: &str) -> Result<Config, Failure> {
+        let loaded = Config::load(&self.config, &Env::system());
+        loaded.map(|loaded| loaded.config).map_err(|mistakes| {
+            let (file, inside) = (&self.config, self.config.join(FILE_NAME));
+            if file.is_file() || inside.is_file() {
+                return Failure::Mistakes(mistakes);
+            }
+            let named = mistakes.first().map_or(inside, |first| first.file.clone());
+            Failure::Usage(format!(
+                "{instead}, or --config with a configuration ({}: there is no such file)",
+                named.display()
+            ))
+        })
+    }
 }
 
 /// Runs the command line with the process's arguments.

@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::client::{Client, Server};
-use super::exit::{Exit, Failure, in_short};
+use super::exit::{Exit, Failure};
 use super::moment::told;
 use super::terminal::Output;
 use crate::app::queue_options;
 use crate::backup::{self, Backup, Restored};
 use crate::clock::Clock;
-use crate::config::{Config, Env};
 use crate::doctor::{self, Findings, Repaired};
 use crate::queue::local::{IndexState, LocalOptions};
 
@@ -33,14 +32,7 @@ impl Data {
         if let Some(dir) = &self.data {
             return Ok((LocalOptions::new(dir), Some(dir.join("outcomes.sqlite"))));
         }
-        let config = Config::load(&self.config.config, &Env::system())
-            .map_err(|mistakes| {
-                Failure::Usage(format!(
-                    "which data is meant? Give --data, or --config with a configuration that loads ({})",
-                    in_short(&mistakes)
-                ))
-            })?
-            .config;
+        let config = self.config.load_or("which data is meant? Give --data")?;
         let store = config.store.enabled.then(|| config.store_path());
         Ok((queue_options(&config, &Clock::system()), store))
     }

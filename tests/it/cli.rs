@@ -609,6 +609,13 @@ fn a_configuration_that_is_not_there_is_named() {
         listed.stderr.contains(&file.display().to_string()),
         "{listed:?}"
     );
+    write(&file, "[server]\nprot = 1\n");
+    let listed = with_config(home.path(), &["events", "list"]);
+    assert_eq!(listed.code, 2, "{listed:?}");
+    assert!(
+        listed.stderr.contains("outcome-bridge.toml:2:"),
+        "{listed:?}"
+    );
 }
 
 /// A command about a running bridge, given in the time zone of New Delhi.
