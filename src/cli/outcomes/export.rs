@@ -38,7 +38,7 @@ const COLUMNS: [&str; 20] = [
 /// Outcomes of a page.
 const PAGE: usize = 1_000;
 
-/// Every current outcome, as CSV or with `--format jsonl` as JSON lines.
+/// Every current outcome, as CSV, or with `--json` or `--format jsonl` as JSON lines.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     #[command(flatten)]
@@ -76,10 +76,11 @@ impl Export {
     pub(super) async fn run(self, output: &Output) -> Result<Exit, Failure> {
         let format = match output.asked_format() {
             None | Some(Format::Csv) => Format::Csv,
-            Some(Format::JsonLines) => Format::JsonLines,
-            Some(Format::Table | Format::Json) => {
+            // Row by row, however many there are: one JSON value would have to be held whole by whoever reads it.
+            Some(Format::Json | Format::JsonLines) => Format::JsonLines,
+            Some(Format::Table) => {
                 return Err(Failure::Usage(
-                    "an export is row by row: take --format csv or jsonl; `outcomes list --json` is one JSON value".into(),
+                    "an export is row by row: take --format csv or jsonl".into(),
                 ));
             }
         };
