@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 
 use super::client::{Client, Server};
 use super::exit::{Exit, Failure};
@@ -15,6 +16,8 @@ use super::terminal::Output;
 /// Rows that are sent at once, and how many bytes at most.
 const BATCH: usize = 1_000;
 const BATCH_BYTES: usize = 512 << 10;
+/// Batches that are read before they are sent.
+const READ_AHEAD: usize = 1;
 /// Rejected rows that are shown by themselves.
 const SHOWN: usize = 20;
 
@@ -102,7 +105,58 @@ struct Importer<'a> {
     keep: bool,
 }
 
-type Batch = Vec<(u64, Map<String, Value>)>;
+/// Rows that are sent together.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Map<String, Value>>,
+    /// The line of each.
+    lines: Vec<u64>,
+    /// Lines before its end that hold no row, and why.
+    unreadable: Vec<(u64, String)>,
+    /// Bytes of the file up to its end.
+    end: u64,
+}
+
+/// Reads a file batch by batch, as long as somebody takes them.
+///
+/// # Errors
+/// When the file cannot be read.
+fn gather(file: &Path, from_line: u64, to: &mpsc::Sender<Batch>) -> Result<(), Failure> {
+    let mut batch = Batch::default();
+    let mut bytes = 0;
+    for row in rows::open(file).map_err(Failure::Failed)? {
+        let length = usize::try_from(row.end.saturating_sub(batch.end)).unwrap_or(usize::MAX);
+        if row.line < from_line {
+            batch.end = row.end;
+            continue;
+        }
+        if batch.rows.len() + batch.unreadable.len() >= BATCH || bytes + length > BATCH_BYTES {
+            let next = Batch {
+                end: batch.end,
+                ..Batch::default()
+            };
+            if to
+                .blocking_send(std::mem::replace(&mut batch, next))
+                .is_err()
+            {
+                return Ok(());
+            }
+            bytes = 0;
+        }
+        bytes += length;
+        batch.end = row.end;
+        match row.fields {
+            Ok(fields) => {
+                batch.rows.push(fields);
+                batch.lines.push(row.line);
+            }
+            Err(reason) => batch.unreadable.push((row.line, reason)),
+        }
+    }
+    // Nobody takes the last one when one before it was not taken by the bridge.
+    let _gone = to.blocking_send(batch);
+    Ok(())
+}
 
 impl Importer<'_> {
     async fn run(
@@ -128,46 +182,36 @@ impl Importer<'_> {
         }
     }
 
-    /// Reads and sends the file.
+    /// Reads and sends the file: while a batch is under way, the next one is read.
     async fn bring(&mut self, file: &Path, from_line: u64, output: &Output) -> Result<(), Failure> {
         let size = std::fs::metadata(file).map(|about| about.len()).ok();
         let bar = output.progress(self.wares.doing, size);
-        let mut batch = Batch::new();
-        let (mut bytes, mut begun) = (0, 0);
-        for row in rows::open(file).map_err(Failure::Failed)? {
-            let length = usize::try_from(row.end.saturating_sub(begun)).unwrap_or(usize::MAX);
-            begun = row.end;
-            if row.line < from_line {
-                continue;
-            }
-            if batch.len() >= BATCH || bytes + length > BATCH_BYTES {
-                self.send(&mut batch, file).await?;
-                bytes = 0;
-                bar.set_position(row.end);
-            }
-            bytes += length;
-            match row.fields {
-                Ok(fields) => batch.push((row.line, fields)),
-                Err(reason) => self.reject(row.line, &reason, None),
-            }
+        let (to, mut batches) = mpsc::channel(READ_AHEAD);
+        let path = file.to_owned();
+        let reading = tokio::task::spawn_blocking(move || gather(&path, from_line, &to));
+        while let Some(batch) = batches.recv().await {
+            let end = batch.end;
+            self.send(batch, file).await?;
+            bar.set_position(end);
         }
-        self.send(&mut batch, file).await?;
+        reading.await.map_err(Failure::of)??;
         bar.finish_and_clear();
         Ok(())
     }
 
     /// Sends what was gathered.
-    async fn send(&mut self, batch: &mut Batch, file: &Path) -> Result<(), Failure> {
-        let Some((first, _)) = batch.first() else {
+    async fn send(&mut self, batch: Batch, file: &Path) -> Result<(), Failure> {
+        for (line, reason) in batch.unreadable {
+            self.reject(line, &reason, None);
+        }
+        let Some(first) = batch.lines.first() else {
             return Ok(());
         };
-        let rows: Vec<&Map<String, Value>> = batch.iter().map(|(_, fields)| fields).collect();
         let mut body = self.beside.clone();
-        body.insert(self.wares.name.to_owned(), json!(rows));
-        let sent = self
-            .client
-            .post(self.wares.path, &Value::Object(body))
-            .await;
+        let rows = batch.rows.into_iter().map(Value::Object).collect();
+        body.insert(self.wares.name.to_owned(), Value::Array(rows));
+        let body = Value::Object(body);
+        let sent = self.client.post(self.wares.path, &body).await;
         let answer = sent.map_err(|failure| {
             let on = format!(
                 "; go on with `{} import {} --from-line {first}`",
@@ -187,16 +231,17 @@ impl Importer<'_> {
             let index = rejected["index"]
                 .as_u64()
                 .and_then(|index| usize::try_from(index).ok());
-            if let Some((line, fields)) = index.and_then(|index| batch.get(index)) {
+            if let Some((index, line)) =
+                index.and_then(|index| Some((index, batch.lines.get(index)?)))
+            {
                 let reason = rejected["reason"].as_str().unwrap_or("no reason given");
-                self.reject(*line, reason, Some(fields));
+                self.reject(*line, reason, body[self.wares.name].get(index));
             }
         }
-        batch.clear();
         Ok(())
     }
 
-    fn reject(&mut self, line: u64, reason: &str, fields: Option<&Map<String, Value>>) {
+    fn reject(&mut self, line: u64, reason: &str, fields: Option<&Value>) {
         self.rejects += 1;
         if self.keep || self.rejected.len() < SHOWN {
             let row = if self.keep {

@@ -733,7 +733,7 @@ async fn data_takes_the_form_that_is_asked_for() {
     for arguments in [
         &["events", "show", id, "--format", "csv"][..],
         &["events", "list", "--json", "--format", "csv"],
-        &["outcomes", "export", "--json"],
+        &["outcomes", "export", "--format", "table"],
         &["events", "list", "--format", "xml"],
     ] {
         assert_eq!(about(&bridge, arguments).code, 64, "{arguments:?}");
