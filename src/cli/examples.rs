@@ -73,7 +73,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "outcome-bridge send --source calendly no-show           # a case of the connector, really signed",
             "outcome-bridge send --source crm --header 'x-trace: 1' body.json",
-            "outcome-bridge send --source stripe --keep-id checkout-paid   # its bytes as they are: a repeat",
+            "outcome-bridge send --source stripe --new-id checkout-paid   # a new event, not a repeat",
         ],
     ),
     ("events", &["outcome-bridge events list --since 2h"]),

@@ -1,13 +1,15 @@
 //! `send`: sign a connector's case, or a file, as the vendor would, and post it.
 //!
-//! Cases are recorded bytes, and many of them share the vendor's id of an event. Sent as they are, the second one would
-//! be taken for a repeat of the first and dropped without a word, so each gets an id of its own.
+//! Cases are recorded bytes, and many of a connector's share the vendor's id of an event. Sent as they are, the second one
+//! would be taken for a repeat of the first and dropped without a word, so each has an id of its own, made of its name. The same
+//! case again is a repeat, as a vendor's retry is.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -15,7 +17,7 @@ use super::map::read;
 use super::terminal::Output;
 use crate::clock::Clock;
 use crate::config::Env;
-use crate::connector::{BodyKind, InboundRequest, Renewal, RequestParts, Unverified};
+use crate::connector::{BodyKind, Case, InboundRequest, Renewal, RequestParts, Unverified};
 use crate::model::SourceName;
 use crate::setup::{Blueprint, Loaded, Source};
 
@@ -33,11 +35,12 @@ pub(super) struct Send {
     /// A header to send, as `name: value`; may be given several times.
     #[arg(long, value_name = "HEADER")]
     header: Vec<String>,
-    /// Send the bytes exactly as they are, with the vendor's id of the event: the same id again counts as a repeat.
+    /// Give it an id that was never used, so that it is a new event whatever was sent before.
     ///
-    /// Without it the id gets a new value where the source tells repeats by one field.
+    /// Otherwise a case has its own, the same each time: sent again it is a repeat, as a vendor's retry is. A file is sent as
+    /// it is.
     #[arg(long)]
-    keep_id: bool,
+    new_id: bool,
     /// A case of the source's connector, or a file with a body.
     #[arg(value_name = "CASE|FILE")]
     what: String,
@@ -63,8 +66,12 @@ impl Send {
                 .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
         let now = Clock::system().now();
-        let renewal =
-            (!self.keep_id).then(|| source.inbound.renew(&mut unsigned, rand::random(), now));
+        let nonce = match (self.new_id, self.case(source)) {
+            (true, _) => Some(rand::random()),
+            (false, Some(case)) => Some(nonce_of(&case.name)),
+            (false, None) => None,
+        };
+        let renewal = nonce.map(|nonce| source.inbound.renew(&mut unsigned, nonce, now));
         let signed = source.inbound.sign(unsigned, now).map_err(Failure::of)?;
         let target = match &self.url {
             Some(base) => base
@@ -87,12 +94,13 @@ impl Send {
         } else {
             output.line(format!("{target} answered {status} {body}").trim_end());
         }
-        match renewal {
-            None => {}
-            Some(Renewal::Renewed { field, value }) => output.note(&format!(
-                "sent with a new id, so that it is no repeat: {field} is {value} (--keep-id sends the bytes as they are)"
+        match (renewal, self.new_id) {
+            (None, _) => {}
+            (Some(Renewal::Renewed { .. }), true) => {}
+            (Some(Renewal::Renewed { field, value }), false) => output.note(&format!(
+                "{field} is {value}: sent again it is a repeat, unless with --new-id"
             )),
-            Some(Renewal::Kept { by }) => output.note(&format!(
+            (Some(Renewal::Kept { by }), _) => output.note(&format!(
                 "this source tells repeats by {by}: the same again makes no new event"
             )),
         }
@@ -103,13 +111,14 @@ impl Send {
         })
     }
 
+    /// The case that is meant, if it is one.
+    fn case<'s>(&self, source: &'s Source) -> Option<&'s Case> {
+        let mut cases = source.connector.cases.iter();
+        cases.find(|case| case.name == self.what)
+    }
+
     fn unsigned(&self, source: &Source) -> Result<RequestParts, Failure> {
-        if let Some(case) = source
-            .connector
-            .cases
-            .iter()
-            .find(|case| case.name == self.what)
-        {
+        if let Some(case) = self.case(source) {
             return case.request().cloned().ok_or_else(|| {
                 Failure::Usage(format!(
                     "the case `{}` is about a destination: it has no request",
@@ -145,6 +154,15 @@ impl Send {
             ..RequestParts::default()
         })
     }
+}
+
+/// The same for the same name, and another one for another.
+fn nonce_of(name: &str) -> u64 {
+    let digest = Sha256::digest(name);
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |nonce, byte| nonce << 8 | u64::from(*byte))
 }
 
 /// Posts a signed request; answers status and body.

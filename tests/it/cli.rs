@@ -966,21 +966,36 @@ async fn cases_that_share_the_vendors_id_are_events_of_their_own() {
         let arguments = [&["send", "--url", &inlet], arguments].concat();
         done(with_config(&bridge.config_dir(), &arguments))
     };
-    for case in ["checkout-paid", "invoice-paid", "checkout-paid"] {
-        let sent = send(&["--source", "stripe", case]);
-        assert!(sent.stderr.contains("event.id is evt_1Nx_"), "{sent:?}");
+    for case in ["checkout-paid", "invoice-paid"] {
+        for _ in 0..2 {
+            let sent = send(&["--source", "stripe", case]);
+            assert!(sent.stderr.contains("event.id is evt_1Nx_"), "{sent:?}");
+        }
     }
-    assert_eq!(bridge.event_ids().await.len(), 3);
+    assert_eq!(
+        bridge.event_ids().await.len(),
+        2,
+        "the same again is a repeat"
+    );
     for _ in 0..2 {
-        let sent = send(&["--source", "stripe", "--keep-id", "--json", "checkout-paid"]);
+        let sent = send(&["--source", "stripe", "--new-id", "--json", "checkout-paid"]);
+        assert_eq!(sent.json()["new_id"]["field"], "event.id");
+    }
+    assert_eq!(bridge.event_ids().await.len(), 4);
+    let file = bridge.config_dir().join("event.json");
+    let body = "{\"id\":\"evt_of_the_file\",\"type\":\"invoice.paid\"}";
+    write(&file, body);
+    for _ in 0..2 {
+        let sent = send(&["--source", "stripe", "--json", file.to_str().unwrap()]);
         assert_eq!(sent.json()["new_id"], Value::Null);
     }
-    assert_eq!(bridge.event_ids().await.len(), 4, "the bytes as they are");
+    let events = bridge.event_ids().await;
+    assert_eq!(events.len(), 5, "a file is sent as it is");
     for _ in 0..2 {
         let sent = send(&["--source", "calendly", "no-show"]);
         assert!(sent.stderr.contains("makes no new event"), "{sent:?}");
     }
-    assert_eq!(bridge.event_ids().await.len(), 5);
+    assert_eq!(bridge.event_ids().await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

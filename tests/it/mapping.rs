@@ -101,7 +101,7 @@ async fn a_changed_rule_holds_for_a_replay_without_a_restart() {
     let reply = bridge.replay(&story).await;
     assert_eq!(
         (reply.status, reply.json()),
-        (202, json!({ "replayed": 1 }))
+        (202, json!({ "replayed": 1, "missing": [] }))
     );
     let request = destination.request().await;
     assert_eq!(request.body["call_id"], "call-1");
@@ -256,7 +256,7 @@ async fn a_file_that_comes_later_is_read_and_one_that_goes_gives_way_to_the_conn
     let reply = bridge.replay(&story).await;
     assert_eq!(
         (reply.status, reply.json()),
-        (202, json!({ "replayed": 1 }))
+        (202, json!({ "replayed": 1, "missing": [] }))
     );
     assert_eq!(destination.request().await.body["call_id"], "call-1");
 
