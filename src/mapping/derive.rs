@@ -1,6 +1,6 @@
 //! Applies rules to an event. Pure: the same event, rules and context give the same facts.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::apply::{End, apply, warn};
@@ -13,7 +13,7 @@ use super::scope::Scope;
 use super::table::Table;
 use super::trace::{Step, Trace};
 use super::value::cut;
-use crate::model::{Disposition, EventId, Fact, Region, SourceName};
+use crate::model::{Disposition, EventId, Fact, Region, SourceName, is_ahead};
 
 /// The most bytes of a reason.
 const MAX_REASON: usize = 500;
@@ -54,16 +54,12 @@ pub struct Derivation {
     pub trace: Trace,
 }
 
-/// How long after its receipt an event's facts may have occurred: clocks and time zones may be wrong by that much.
-const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
-
 impl Derivation {
-    /// Takes what occurred more than a day after its event was received for what occurred at the receipt: a date years
-    /// ahead, by mistake, would outlast every truth until then.
+    /// Takes what occurred more than a day after its event was received for what occurred at the receipt.
     pub fn occurred_by(&mut self, received_at: Timestamp) {
         for fact in &mut self.facts {
             let at = fact.occurred_at_mut();
-            if at.duration_since(received_at) > MOST_AHEAD {
+            if is_ahead(*at, received_at) {
                 let why = format!(
                     "`occurred_at` not used: {at} is more than a day after the event came; the moment of receipt is taken"
                 );

@@ -26,7 +26,8 @@ pub use fact::{
 };
 pub use id::{DeliveryId, EventId, IdError, OutcomeId};
 pub use moment::{
-    MomentError, is_writable, parse_time, parse_time_with, parse_unix_millis, parse_unix_seconds,
+    MomentError, is_ahead, is_writable, parse_time, parse_time_with, parse_unix_millis,
+    parse_unix_seconds,
 };
 pub use money::{Money, MoneyError, currency, from_minor_units, parse_amount, parse_amount_comma};
 pub use name::{ConnectorName, DestinationName, NameError, SourceName, TableName};

@@ -1,8 +1,8 @@
 //! Moments as vendors write them. The unit is always spelled out, never guessed.
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 /// Text or a number that is not a moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,15 @@ const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 /// Whether RFC 3339 can write it. An earlier moment is a mistake of whoever said it, and few could read it back.
 pub fn is_writable(at: Timestamp) -> bool {
     at >= FIRST
+}
+
+/// How long after it was heard of something may have occurred: clocks and time zones may be wrong by that much.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether something cannot have occurred at a moment, since it was heard of more than a day before. A date years ahead, by
+/// mistake, would outlast every truth until then.
+pub fn is_ahead(at: Timestamp, heard_at: Timestamp) -> bool {
+    at.duration_since(heard_at) > MOST_AHEAD
 }
 
 fn refuse(text: &str) -> MomentError {

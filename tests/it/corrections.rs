@@ -61,6 +61,10 @@ async fn a_correction_about_nobody_or_with_a_mistake_is_refused() {
             json!({ "outcome": "lost", "about": { "subject": { "call_id": "x".repeat(2000) } } }),
             "call_id",
         ),
+        (
+            json!({ "outcome": "lost", "occurred_at": "2226-05-02T12:00:00Z", "about": { "subject": { "call_id": "1" } } }),
+            "ahead",
+        ),
     ] {
         let reply = bridge.tell("/outcomes", &body).await;
         assert_eq!(reply.status, 400, "{body}: {reply:?}");

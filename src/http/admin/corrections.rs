@@ -10,7 +10,7 @@ use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::model::{
-    Basis, EventId, Fact, Money, Outcome, OutcomeKind, Release, SourceName, Subject,
+    Basis, EventId, Fact, Money, Outcome, OutcomeKind, Release, SourceName, Subject, is_ahead,
 };
 use crate::processing::admin_event::{AdminBody, LaneAddress};
 use crate::queue::Acceptance;
@@ -75,6 +75,9 @@ pub(super) async fn correct(
         occurred_at,
         about,
     } = correction.into_inner();
+    let now = office.clock.now();
+    let occurred_at = occurred_at.unwrap_or(now);
+    past(occurred_at, now).map_err(|mistake| ApiError::new(Code::BadRequest, mistake))?;
     let fact = Fact::Outcome(Outcome {
         kind: outcome,
         label,
@@ -82,7 +85,7 @@ pub(super) async fn correct(
         notes,
         metadata,
         subject: about.subject.clone(),
-        occurred_at: occurred_at.unwrap_or_else(|| office.clock.now()),
+        occurred_at,
         basis: Basis::Manual,
         // Both are put right when the event is processed.
         source: SourceName::new(SourceName::ADMIN).expect("`admin` is a name"),
@@ -105,6 +108,16 @@ pub(super) async fn release(
         rule: RULE.to_owned(),
     });
     store(&office, about, fact).await
+}
+
+/// Refuses what cannot have occurred yet.
+pub(super) fn past(occurred_at: Timestamp, now: Timestamp) -> Result<(), String> {
+    if is_ahead(occurred_at, now) {
+        return Err(format!(
+            "`occurred_at` is {occurred_at}, more than a day ahead; outcomes are told of when they have occurred"
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a source that is not configured: its event would fail when it is processed, unseen by who sent it.

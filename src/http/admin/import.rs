@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::batch::{self, MOST};
-use super::corrections::configured;
+use super::corrections::{configured, past};
 use crate::diagnostic::did_you_mean;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
@@ -91,8 +91,12 @@ pub(super) async fn add(
         return Err(bad(format!("at most {MOST} outcomes at a time")));
     }
     let (mut facts, mut rejected) = (Vec::new(), Vec::new());
+    let now = office.clock.now();
     for (index, row) in outcomes.iter().enumerate() {
-        let read = read(row, source.as_ref()).map(Fact::Outcome);
+        let read = read(row, source.as_ref()).and_then(|outcome| {
+            past(outcome.occurred_at, now)?;
+            Ok(Fact::Outcome(outcome))
+        });
         match read.and_then(|fact| acceptable(&fact).map(|()| fact)) {
             Ok(fact) => facts.push(fact),
             Err(reason) => rejected.push(json!({ "index": index, "reason": reason })),
@@ -106,7 +110,7 @@ pub(super) async fn add(
             body = body.on_behalf_of(source.clone());
         }
         let event = body
-            .into_event(office.clock.now())
+            .into_event(now)
             .map_err(|mistake| bad(mistake.to_string()))?;
         commits.push(office.queue.commit_event(event));
     }

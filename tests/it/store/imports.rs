@@ -111,11 +111,12 @@ async fn outcomes_come_once_whatever_rows_are_wrong_and_however_often_the_file_c
                shown,2026-05-02T11:00:00Z,,no-address,,,,\n\
                shown,2026-05-02T11:00:00Z,,,,,,\n\
                lost,yesterday,c3,,,,,\n\
-               no_show,2026-05-02T12:00:00Z,c4,,,,,\n";
+               no_show,2026-05-02T12:00:00Z,c4,,,,,\n\
+               lost,2226-05-02T12:00:00Z,c5,,,,,\n";
     let (done, rejected) = import.file("outcomes", "o.csv", csv, &[]);
     assert_eq!(
         (done.code, lines(&rejected)),
-        (2, vec![4, 5, 6, 7]),
+        (2, vec![4, 5, 6, 7, 9]),
         "{done:?}"
     );
     assert_eq!(done.json()["accepted"], 2, "{done:?}");
