@@ -137,6 +137,32 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "outcome-bridge dead-letters discard --all",
         ],
     ),
+    ("destinations", &["outcome-bridge destinations list"]),
+    (
+        "destinations list",
+        &[
+            "outcome-bridge destinations list",
+            "outcome-bridge destinations list --json",
+        ],
+    ),
+    (
+        "destinations pause",
+        &[
+            "outcome-bridge destinations pause phonely            # everything waits, nothing is lost",
+        ],
+    ),
+    (
+        "destinations resume",
+        &["outcome-bridge destinations resume phonely           # after its key was put right"],
+    ),
+    ("sources", &["outcome-bridge sources list"]),
+    (
+        "sources list",
+        &[
+            "outcome-bridge sources list",
+            "outcome-bridge sources list --format csv",
+        ],
+    ),
     (
         "outcomes",
         &["outcome-bridge outcomes list --since yesterday"],

@@ -11,6 +11,7 @@ mod connectors;
 mod correct;
 mod deliveries;
 mod demo;
+mod destinations;
 mod events;
 mod examples;
 mod exit;
@@ -81,6 +82,12 @@ enum Command {
     /// Deliveries that were given up.
     #[command(subcommand)]
     DeadLetters(deliveries::DeadLetters),
+    /// Destinations of a running bridge: how they do, pause and resume.
+    #[command(subcommand)]
+    Destinations(destinations::Destinations),
+    /// Sources of a running bridge.
+    #[command(subcommand)]
+    Sources(destinations::Sources),
     /// Calls with their current outcome, in the built-in store.
     #[command(subcommand)]
     Outcomes(outcomes::Outcomes),
@@ -110,6 +117,8 @@ impl Command {
             Self::Events(events) => matches!(events, events::Events::List { .. }),
             Self::Deliveries(all) => matches!(all, deliveries::Deliveries::List { .. }),
             Self::DeadLetters(all) => matches!(all, deliveries::DeadLetters::List { .. }),
+            Self::Destinations(all) => matches!(all, destinations::Destinations::List { .. }),
+            Self::Sources(_) => true,
             Self::Outcomes(all) => matches!(
                 all,
                 outcomes::Outcomes::List { .. }
@@ -207,6 +216,8 @@ async fn dispatch(command: Command, output: &Output) -> Exit {
         Command::Events(events) => events.run(output).await,
         Command::Deliveries(deliveries) => deliveries.run(output).await,
         Command::DeadLetters(letters) => letters.run(output).await,
+        Command::Destinations(destinations) => destinations.run(output).await,
+        Command::Sources(sources) => sources.run(output).await,
         Command::Outcomes(outcomes) => outcomes.run(output).await,
         Command::Calls(calls) => calls.run(output).await,
         Command::Backup(backup) => backup.run(output).await,

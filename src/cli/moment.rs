@@ -133,7 +133,9 @@ fn in_zone(value: &Value, zone: &TimeZone) -> Value {
 
 /// Whether a field of an answer is a moment, by its name.
 fn is_moment(name: &str) -> bool {
-    name.ends_with("_at") || matches!(name, "at" | "not_before" | "waits_until")
+    name.ends_with("_at")
+        || name.ends_with("until")
+        || matches!(name, "at" | "not_before" | "next_probe")
 }
 
 #[cfg(test)]

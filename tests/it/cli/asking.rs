@@ -347,6 +347,46 @@ async fn deliveries_dead_letters_and_outcomes_are_listed_and_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn destinations_are_listed_paused_and_resumed() {
+    let destination = FakeDestination::start().await;
+    let setup = Setup::new().webhook("crm", &destination, "");
+    let bridge = setup.start().await;
+    let state = || {
+        let listed = done(about(&bridge, &["destinations", "list"])).stdout;
+        let row = listed
+            .lines()
+            .find(|line| line.starts_with("crm "))
+            .unwrap();
+        row.to_owned()
+    };
+    assert!(state().ends_with("flowing"), "{}", state());
+    let paused = done(about(&bridge, &["destinations", "pause", "crm"]));
+    assert_eq!(paused.stdout, "crm is paused\n");
+    let story = bridge
+        .hear("team", &told("call-1", "shown", minutes_ago(3)))
+        .await;
+    assert!(state().ends_with("paused"), "{}", state());
+    let depth = done(about(&bridge, &["destinations", "list", "--json"])).json();
+    let crm = depth["items"].as_array().unwrap().iter();
+    let crm = crm.clone().find(|item| item["name"] == "crm").unwrap();
+    assert_eq!(crm["queue"]["open"], 1, "{crm}");
+    destination.answer(Answer::ok());
+    let resumed = done(about(&bridge, &["destinations", "resume", "crm", "--json"]));
+    assert_eq!(resumed.json(), json!({ "name": "crm", "paused": false }));
+    bridge.delivery(&story, "crm", "delivered").await;
+    let unknown = about(&bridge, &["destinations", "resume", "nobody"]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert!(unknown.stderr.contains("`nobody`"), "{unknown:?}");
+
+    let sources = done(about(&bridge, &["sources", "list", "--format", "csv"])).stdout;
+    let expected =
+        "name,connector,path,verified,mapping\nteam,standard-webhooks,/webhooks/team,true,\n";
+    assert_eq!(sources, expected);
+    destination.request().await;
+    destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_correction_tells_what_it_changed_and_a_release_that_there_was_nothing() {
     let bridge = Setup::new().with_store().start().await;
     bridge
