@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
 use super::output::counted;
 use super::terminal::Output;
 use crate::config::Env;
-use crate::mapping::TestResult;
+use crate::mapping::{TestResult, TestSource};
 use crate::setup::{Blueprint, Loaded};
 
 /// Load everything `serve` would load and report every mistake.
@@ -84,7 +84,15 @@ fn run_tests(blueprint: &Blueprint) -> Vec<String> {
             .as_deref()
             .and_then(Path::parent)
             .unwrap_or(Path::new("."));
-        for TestResult { name, failures, .. } in rules.ruleset.run_tests(dir) {
+        // A connector's own tests are about any source; an operator's about this one.
+        let tested = match (&rules.file, &source.settings) {
+            (Some(_), Value::Object(setting)) => TestSource {
+                region: source.region,
+                setting: setting.clone(),
+            },
+            _ => TestSource::default(),
+        };
+        for TestResult { name, failures, .. } in rules.ruleset.run_tests_at(dir, &tested) {
             if !failures.is_empty() {
                 let difference = failures.join("; ");
                 failed.push(format!(

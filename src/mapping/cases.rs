@@ -16,7 +16,7 @@ use super::fields::{differences, fields};
 use super::looked::LookedUp;
 use super::ruleset::Ruleset;
 use super::trace::{Step, Trace};
-use crate::model::{Disposition, EventId, SourceName, parse_time};
+use crate::model::{Disposition, EventId, Region, SourceName, parse_time};
 
 const KEYS: [&str; 11] = [
     "name",
@@ -81,18 +81,37 @@ impl TestResult {
     }
 }
 
+/// What the source has whose rules are tested; a test's own settings go over it.
+#[derive(Debug, Clone, Default)]
+pub struct TestSource {
+    /// Where phone numbers without a country code are from.
+    pub region: Option<Region>,
+    /// The settings that rules may read.
+    pub setting: Map<String, Value>,
+}
+
 impl Ruleset {
-    /// Runs the tests of the file. `dir` is where the files stand that they name.
+    /// Runs the tests of the file as rules of any source. `dir` is where the files stand that they name.
     pub fn run_tests(&self, dir: &FilePath) -> Vec<TestResult> {
-        self.run_tests_with(&|name| {
-            std::fs::read_to_string(dir.join(name)).map_err(|error| error.to_string())
-        })
+        self.run_tests_at(dir, &TestSource::default())
+    }
+
+    /// The same, as rules of one source.
+    pub fn run_tests_at(&self, dir: &FilePath, of: &TestSource) -> Vec<TestResult> {
+        let read =
+            |name: &str| std::fs::read_to_string(dir.join(name)).map_err(|error| error.to_string());
+        self.run_all(&read, of)
     }
 
     /// Runs the tests of the file. `read` gives the text of a file that they name, e.g. one that is
     /// compiled in.
     pub fn run_tests_with(&self, read: ReadFile<'_>) -> Vec<TestResult> {
-        self.tests.iter().map(|case| case.run(self, read)).collect()
+        self.run_all(read, &TestSource::default())
+    }
+
+    fn run_all(&self, read: ReadFile<'_>, of: &TestSource) -> Vec<TestResult> {
+        let run = |case: &Case| case.run(self, read, of);
+        self.tests.iter().map(run).collect()
     }
 
     /// The rules of the file that no test reaches.
@@ -284,12 +303,12 @@ impl Input {
 }
 
 impl Case {
-    fn run(&self, rules: &Ruleset, read: ReadFile<'_>) -> TestResult {
+    fn run(&self, rules: &Ruleset, read: ReadFile<'_>, of: &TestSource) -> TestResult {
         let derivation = self
             .event
             .load(read)
             .and_then(|event| Ok((event, self.lookup.load(read)?)))
-            .and_then(|(event, lookup)| self.derive(rules, &event, lookup));
+            .and_then(|(event, lookup)| self.derive(rules, &event, lookup, of));
         let (failures, derivation) = match derivation {
             Ok(derivation) => (self.compare(&derivation), Some(derivation)),
             Err(failure) => (vec![failure], None),
@@ -303,16 +322,26 @@ impl Case {
         }
     }
 
-    fn derive(&self, rules: &Ruleset, event: &Value, lookup: Value) -> Result<Derivation, String> {
+    fn derive(
+        &self,
+        rules: &Ruleset,
+        event: &Value,
+        lookup: Value,
+        of: &TestSource,
+    ) -> Result<Derivation, String> {
+        let mut setting = of.setting.clone();
+        if let Value::Object(own) = &self.setting {
+            setting.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
         let source = SourceName::new("test").map_err(|error| error.to_string())?;
         let context = Context {
             source: &source,
             event: EventId::first_at(0),
             header: &self.header,
             query: &self.query,
-            setting: &self.setting,
+            setting: &Value::Object(setting),
             looked_up: &LookedUp::from_json(lookup),
-            region: None,
+            region: of.region,
             received_at: self.received_at,
         };
         Ok(derive(rules, event, &context))

@@ -81,7 +81,7 @@ mod trace;
 mod value;
 mod word;
 
-pub use cases::{ReadFile, TestResult};
+pub use cases::{ReadFile, TestResult, TestSource};
 pub use check::Operator;
 pub use collector::{Collector, in_file_order};
 pub use condition::Conditions;

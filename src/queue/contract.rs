@@ -72,6 +72,7 @@ macro_rules! contract_suite {
             each_revision_is_delivered_in_order_of_arrival
             each_lane_is_told_only_what_is_new_after_a_replay
             each_lane_is_told_what_is_taken_back_if_it_can_be
+            each_lane_that_was_told_nothing_hears_of_no_withdrawal
             a_dead_letter_lets_its_line_go_on
             a_destination_may_change_its_mode
             nothing_is_sent_before_its_moment

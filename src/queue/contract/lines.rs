@@ -158,6 +158,21 @@ pub(crate) async fn each_lane_is_told_what_is_taken_back_if_it_can_be(f: &Fixtur
     assert_eq!(f.depth(), DestinationDepth::default());
 }
 
+pub(crate) async fn each_lane_that_was_told_nothing_hears_of_no_withdrawal(f: &Fixture) {
+    let early = f.accept(1).await;
+    let retraction = each("t", Change::Retract(Closed, later(9)));
+    let processed = mapped(Vec::new(), vec![retraction]);
+    f.queue.settle_event(early, processed).await.unwrap();
+    assert_eq!(f.states_of(early).await, [DeliveryState::Cancelled]);
+    f.tell(2, Shown, 10).await;
+    assert_eq!(f.deliver_all().await, [Some(Shown)]);
+    let late = f.accept(3).await;
+    let retraction = each("t", Change::Retract(Shown, later(11)));
+    let processed = mapped(Vec::new(), vec![retraction]);
+    f.queue.settle_event(late, processed).await.unwrap();
+    assert_eq!(f.deliver_all().await, [None]);
+}
+
 pub(crate) async fn a_dead_letter_lets_its_line_go_on(f: &Fixture) {
     f.tell(1, Shown, 1).await;
     f.tell(2, Closed, 1).await;

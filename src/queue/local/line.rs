@@ -16,7 +16,7 @@ use crate::queue::{QueueError, Result};
 use crate::truth::{Entry, Withdrawal};
 
 use super::codec::{Corrupt, Get};
-use super::lane_row::{LaneRow, Open, put_entry};
+use super::lane_row::{Holds, LaneRow, Open, put_entry};
 use super::lanes::{Note, Reviser, write_note};
 use super::row::DeliveryRow;
 use super::tree::{self, Hash16, Tree};
@@ -259,6 +259,10 @@ fn tell(
     let clears = wanted.brings.is_none();
     let (state, reason) = match (clears, lane.can_clear) {
         (false, _) => (DeliveryState::Pending, ""),
+        (true, true) if was_told_nothing(lane) => (
+            DeliveryState::Cancelled,
+            "taken back before anything was told there",
+        ),
         (true, true) => (DeliveryState::Pending, "what was told no longer holds"),
         (true, false) => (
             DeliveryState::Cancelled,
@@ -283,6 +287,11 @@ fn tell(
         tx.count(&lane.destination, 1, 0);
     }
     Ok(())
+}
+
+/// Whether the target never heard anything of this lane, nor is about to.
+fn was_told_nothing(lane: &LaneRow) -> bool {
+    lane.holds == Holds::Nothing && lane.open.is_none() && lane.last_turn == 0
 }
 
 /// A delivery that was given up joins the line again, at its end.

@@ -125,6 +125,21 @@ fn check_runs_the_mapping_tests() {
 }
 
 #[test]
+fn mapping_tests_have_the_region_and_the_settings_of_their_source() {
+    let rules = "format = 1\n[[rule]]\nid = \"won\"\nwhen = [{ field = \"event.won\", is = true }]\noutcome = \"closed\"\n\
+        [rule.set]\nphone = \"{event.phone | phone}\"\nvalue = \"{event.worth | money}\"\ncurrency = \"{event.cur or setting.currency}\"\n\
+        [[test]]\nname = \"a German number\"\nevent = '{\"won\":true,\"phone\":\"030 123456\",\"worth\":\"9.50\"}'\n\
+        expect = { outcome = \"closed\", phone = \"+4930123456\", value = \"9.50\", currency = \"EUR\" }\n";
+    let source = "\n[sources.berlin]\nconnector = \"generic-hmac\"\nsecret = \"s\"\nheader = \"x-signature\"\nregion = \"DE\"\ncurrency = \"EUR\"\n";
+    let setup = Setup::new()
+        .config(source)
+        .file("mappings/berlin.toml", rules)
+        .written();
+    let checked = with_config(&setup.config_dir(), &["check"]);
+    assert_eq!(checked.code, 0, "{checked:#?}");
+}
+
+#[test]
 fn serve_starts_nothing_from_a_configuration_with_mistakes() {
     let setup = Setup::new()
         .file("mappings/team.toml", "format = 2\n")
