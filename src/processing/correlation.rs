@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::connector::{Outbound, Target};
 use crate::model::{Correlation, Matcher, Outcome, SourceName, Subject, Touch};
 use crate::queue::{Order, RegistryKey, Result};
-use crate::registry::{Appointment, Call, Link, LinkKind, View, earlier, later, places};
+use crate::registry::{Appointment, Call, Known, Link, LinkKind, View, earlier, later, places};
 
 /// The most calls of one phone or address that are looked at for one of a source that counts.
 const MOST_CALLS: usize = 64;
@@ -176,7 +176,23 @@ impl<'v, 'r> Finder<'v, 'r> {
         let Some(phone) = trail.subject.phone.clone() else {
             return Ok("no phone is known".to_owned());
         };
-        self.call(places::calls_of_phone(&phone), phone.as_str(), trail)
+        let found = self.call(places::calls_of_phone(&phone), phone.as_str(), trail)?;
+        if trail.subject.call_id.is_some() || trail.is_ambiguous {
+            return Ok(found);
+        }
+        // A booking may have named the call that led to it, though nobody told of the call itself.
+        let key = places::appointments_of_phone(&phone);
+        let agent = trail.subject.agent_id.clone();
+        let is_of = |held_by: &String| agent.as_ref().is_none_or(|agent| agent == held_by);
+        let knows_call =
+            |known: &Known| known.call_id.get().is_some() && known.agent_id.get().is_none_or(is_of);
+        match self.appointment_of(key, trail, knows_call)?.known {
+            Some((start, appointment)) => {
+                let told = trail.learn_appointment(phone.as_str(), start, &appointment);
+                Ok(format!("{found}; {told}"))
+            }
+            None => Ok(found),
+        }
     }
 
     fn email(&mut self, trail: &mut Trail<'_>) -> Result<String> {
@@ -190,38 +206,46 @@ impl<'v, 'r> Finder<'v, 'r> {
         if trail.subject.call_id.is_some() || trail.subject.phone.is_some() {
             return Ok(found);
         }
-        match self.appointment_of(&email, trail)? {
-            None => Ok(found),
-            Some(told) if trail.options.matchers.contains(&Matcher::Phone) => {
-                let by_phone = self.phone(trail)?;
-                Ok(format!("{found}; {told}; {by_phone}"))
-            }
-            Some(told) => Ok(format!("{found}; {told}")),
+        let key = places::appointments_of_email(&email);
+        let knows = |known: &Known| known.phone.get().is_some() || known.call_id.get().is_some();
+        let Sought { known, nearest } = self.appointment_of(key, trail, knows)?;
+        let Some((start, appointment)) = known.or(nearest) else {
+            return Ok(found);
+        };
+        let told = trail.learn_appointment(&email, start, &appointment);
+        if trail.options.matchers.contains(&Matcher::Phone) {
+            let by_phone = self.phone(trail)?;
+            return Ok(format!("{found}; {told}; {by_phone}"));
         }
+        Ok(format!("{found}; {told}"))
     }
 
-    /// Asks the appointments that were made with this address, the last one before and then back, else the next one after and
-    /// then on, for the first that knows a phone or a call: other calendars may have taken bookings of the same
-    /// person without one. When none does, the nearest tells what it knows.
-    fn appointment_of(&mut self, email: &str, trail: &mut Trail<'_>) -> Result<Option<String>> {
-        let key = places::appointments_of_email(email);
+    /// Looks through the appointments under a phone or address, the last one before and then back, else the next one after
+    /// and then on, for the first that knows what is needed: other calendars may have taken bookings of the same person
+    /// without it.
+    fn appointment_of(
+        &mut self,
+        key: RegistryKey,
+        trail: &Trail<'_>,
+        needed: impl Fn(&Known) -> bool,
+    ) -> Result<Sought> {
         let (anchor, look_back) = (trail.anchor, trail.options.look_back);
         let before = ((earlier(anchor, look_back), anchor), Order::Newest);
         let after = ((anchor, later(anchor, look_back)), Order::Oldest);
-        let mut nearest = None;
+        let mut sought = Sought::default();
         for (window, order) in [before, after] {
             for (start, key) in self.view.find(key, window, order, MOST_APPOINTMENTS)? {
                 let Some(appointment) = self.view.record::<Appointment>(key)? else {
                     continue;
                 };
-                let known = &appointment.known;
-                if known.phone.get().is_some() || known.call_id.get().is_some() {
-                    return Ok(Some(trail.learn_appointment(email, start, &appointment)));
+                if needed(&appointment.known) {
+                    sought.known = Some((start, appointment));
+                    return Ok(sought);
                 }
-                nearest.get_or_insert((start, appointment));
+                sought.nearest.get_or_insert((start, appointment));
             }
         }
-        Ok(nearest.map(|(start, appointment)| trail.learn_appointment(email, start, &appointment)))
+        Ok(sought)
     }
 
     /// Looks for the call under a phone or address, as the destination's `touch` says. When the agent is known,
@@ -237,6 +261,7 @@ impl<'v, 'r> Finder<'v, 'r> {
         match self.touched(key, window, agent.as_deref(), trail.options)? {
             Touched::Nothing => {}
             Touched::Several(count) => {
+                trail.is_ambiguous = true;
                 return Ok(format!(
                     "ambiguous: {count} calls{of_agent} with {who}, and `touch` is \"only\""
                 ));
@@ -303,6 +328,15 @@ impl<'v, 'r> Finder<'v, 'r> {
     }
 }
 
+/// Appointments under a phone or address, each with its start.
+#[derive(Default)]
+struct Sought {
+    /// The first that knows what is needed.
+    known: Option<(Timestamp, Appointment)>,
+    /// The first that does not.
+    nearest: Option<(Timestamp, Appointment)>,
+}
+
 enum Touched {
     Nothing,
     Several(usize),
@@ -323,6 +357,8 @@ struct Trail<'a> {
     /// is said of it later, also that it is taken back, finds the same call.
     anchor: Timestamp,
     call_id: Option<String>,
+    /// Several calls could be meant, and the destination wants none then.
+    is_ambiguous: bool,
     read: bool,
 }
 
@@ -339,6 +375,7 @@ impl<'a> Trail<'a> {
             asked: Vec::new(),
             anchor: outcome.occurred_at,
             call_id: None,
+            is_ambiguous: false,
             read: false,
         }
     }
@@ -357,13 +394,13 @@ impl<'a> Trail<'a> {
 
     fn learn_appointment(
         &mut self,
-        email: &str,
+        who: &str,
         start: Timestamp,
         appointment: &Appointment,
     ) -> String {
         let news = self.learn(|subject| appointment.known.fill(subject));
         format!(
-            "the appointment with {email} at {start} tells {}",
+            "the appointment with {who} at {start} tells {}",
             listed(&news)
         )
     }

@@ -255,6 +255,19 @@ async fn bookings_without_a_phone_do_not_hide_the_one_that_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_phone_finds_the_call_that_its_booking_named() {
+    let mut world = World::new();
+    let about = format!("booking=b call=c9 {PHONE}");
+    world
+        .hear("cal", vec![appointment(Booked, &about, 10, Some((60, 90)))])
+        .await;
+    world.hear("crm", vec![outcome(NoShow, PHONE, 65)]).await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c9", "no_show")]);
+    assert_eq!(world.held(STORE), [("call/c9", "no_show")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_contact_seen_before_lends_its_phone() {
     let mut world = World::new();
     world
