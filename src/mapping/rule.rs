@@ -8,6 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::collector::{Collector, in_file_order};
 use super::condition::Conditions;
+use super::datum::Datum;
+use super::draft::Draft;
 use super::expression::Condition;
 use super::key::{Key, NAMES};
 use super::kind::{self, Gives};
@@ -211,7 +213,16 @@ fn read_assignment(
     }
     let template = match (item.get_ref(), &key) {
         (DeValue::String(text), _) => match Template::parse_with(text, vocabulary) {
-            Ok(template) => template,
+            Ok(template) => {
+                if let Some(why) = never_fits(&key, &template, text) {
+                    cx.error(
+                        item.span(),
+                        format!("`{name}` would never be set: {why}"),
+                        None,
+                    );
+                }
+                template
+            }
             Err(mistake) => {
                 cx.text_mistake(item, mistake);
                 return None;
@@ -231,6 +242,16 @@ fn read_assignment(
         name: name.into(),
         template,
     })
+}
+
+/// Why a text that is the same for every event cannot be this value, if so. Whether it can be a phone depends on the source.
+fn never_fits(key: &Key, template: &Template, text: &str) -> Option<String> {
+    let is_same = template.is_literal() && !text.contains(['{', '}']) && !text.trim().is_empty();
+    if !is_same || matches!(key, Key::Phone) {
+        return None;
+    }
+    let datum = Datum::Text(text.into());
+    Draft::default().put(key, datum, None).err()
 }
 
 fn constant(value: &DeValue<'_>) -> Option<Value> {

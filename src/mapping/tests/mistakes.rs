@@ -299,6 +299,26 @@ outcome = "lst"
 }
 
 #[test]
+fn a_constant_that_no_event_could_have_is_a_mistake() {
+    for (key, text, why) in [
+        ("currency", "EURO\"\nvalue = \"9", "EURO"),
+        ("value", "12,50,1\"\ncurrency = \"EUR", "12,50,1"),
+        ("occurred_at", "tomorrow", "tomorrow"),
+        ("email", "nobody", "no"),
+    ] {
+        let file = format!(
+            "format = 1\n[[rule]]\nid = \"a\"\nwhen = [{{ field = \"event.a\", is = 1 }}]\noutcome = \"lost\"\n[rule.set]\n{key} = \"{text}\""
+        );
+        let (message, ..) = only(&file);
+        let said = format!("`{key}` would never be set: ");
+        assert!(
+            message.starts_with(&said) && message.contains(why),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn what_can_never_matter_is_a_warning() {
     let text = r#"format = 1
 [[rule]]
