@@ -13,9 +13,10 @@ use crate::model::currency;
 /// Calls, and what they are worth.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Tally {
-    /// How many.
+    /// How many. By first or last touch: those whose outcomes count here.
     pub calls: i64,
-    /// What share of all calls that is, from 0 to 1; `None` when there are none.
+    /// What share of all calls that is, from 0 to 1; `None` when there are none. By first or last touch, the share of calls
+    /// that any of these outcomes counts at.
     pub rate: Option<f64>,
     /// Worth by currency, as exact decimals; an empty currency where none is known.
     pub values: BTreeMap<String, Decimal>,
@@ -95,9 +96,9 @@ pub struct Breakdown {
     pub value: String,
     /// All calls of it.
     pub calls: i64,
-    /// Those with an outcome.
+    /// Those with an outcome; by first or last touch, those whose outcome counts at a call of this line.
     pub with_outcome: i64,
-    /// What share of its calls has one.
+    /// What share of its calls has one, or has one credited to it.
     pub outcome_rate: Option<f64>,
     /// Its outcomes by kind; a label of none of the five counts under its own name.
     pub outcomes: BTreeMap<String, i64>,
@@ -110,9 +111,9 @@ pub struct Breakdown {
 pub struct Conversion {
     /// Calls old enough to have their outcome.
     pub calls: i64,
-    /// Those that came to it.
+    /// Those that came to it; by first or last touch, those whose outcome counts at a call that is old enough.
     pub converted: i64,
-    /// What share that is.
+    /// What share of the calls came to it, or has it credited to it.
     pub rate: Option<f64>,
     /// The lower end of the 95 % confidence interval (Wilson).
     pub low: Option<f64>,

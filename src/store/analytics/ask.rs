@@ -1,6 +1,6 @@
 //! Putting answers together from cells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -15,6 +15,7 @@ use super::condition::{
     Attribution, Behind, Condition, Group, Reached, UNKNOWN, has_outcome, named,
 };
 use super::period::{Calendar, Period};
+use super::shared::{Shared, surplus};
 use crate::queue::{Page, PageRequest};
 use crate::store::figure::Series;
 use crate::store::query::pages_of_calls;
@@ -122,6 +123,8 @@ struct Picture {
     series: Vec<(i64, Series)>,
     calls: Vec<Cell>,
     outcomes: Vec<Cell>,
+    /// Calls that several of these outcomes are credited to.
+    shared: Vec<Shared>,
     buckets: usize,
 }
 
@@ -142,7 +145,7 @@ impl Picture {
             None => Vec::new(),
             Some(base) => store.cells(base, &series, &wanted, buckets).await?,
         };
-        let outcomes = match base {
+        let (outcomes, shared) = match base {
             Some(base) if attribution != Attribution::Recorded => {
                 let wanted: Vec<usize> = wanted
                     .iter()
@@ -153,13 +156,15 @@ impl Picture {
                     attribution,
                     ..base
                 };
-                store.cells(&base, &series, &wanted, buckets).await?
+                let outcomes = store.cells(&base, &series, &wanted, buckets).await?;
+                let shared = store.shared(&base, &series, &outcomes, buckets).await?;
+                (outcomes, shared)
             }
-            _ => calls
-                .iter()
-                .copied()
-                .filter(|cell| has_outcome(&series[cell.series].1))
-                .collect(),
+            _ => {
+                let outcomes = calls.iter().copied();
+                let outcomes = outcomes.filter(|cell| has_outcome(&series[cell.series].1));
+                (outcomes.collect(), Vec::new())
+            }
         };
         Ok(Self {
             scope: scope.clone(),
@@ -167,6 +172,7 @@ impl Picture {
             series,
             calls,
             outcomes,
+            shared,
             buckets: buckets.len(),
         })
     }
@@ -190,11 +196,28 @@ impl Picture {
     }
 
     fn totals(&self) -> Vec<i64> {
-        let mut totals = vec![0; self.buckets];
-        for cell in &self.calls {
-            totals[cell.bucket] += cell.calls;
+        self.by_bucket(&self.calls)
+    }
+
+    fn by_bucket(&self, cells: &[Cell]) -> Vec<i64> {
+        let mut counts = vec![0; self.buckets];
+        for cell in cells {
+            counts[cell.bucket] += cell.calls;
         }
-        totals
+        counts
+    }
+
+    /// How many calls the cells of a condition count at, by bucket: by touch, several outcomes may count at one.
+    fn credited(&self, condition: &Condition, cells: &[Cell]) -> Vec<i64> {
+        let mut counts = self.by_bucket(cells);
+        if condition.is_about_outcomes() {
+            let taken: HashSet<usize> = cells.iter().map(|cell| cell.series).collect();
+            let surplus = surplus(&self.shared, |place| taken.contains(&place).then_some(0));
+            for ((_, bucket), calls) in surplus {
+                counts[bucket] -= calls;
+            }
+        }
+        counts
     }
 
     fn part(&self, name: &str, condition: &Condition) -> Part {
@@ -202,26 +225,18 @@ impl Picture {
     }
 
     fn part_of(&self, name: &str, condition: &Condition, cells: &[Cell]) -> Part {
-        let totals = self.totals();
-        let mut by_bucket = vec![0; self.buckets];
-        for cell in cells {
-            by_bucket[cell.bucket] += cell.calls;
-        }
-        let rates = by_bucket
-            .iter()
-            .zip(&totals)
-            .map(|(part, whole)| rate(*part, *whole));
-        let calls = by_bucket.iter().sum();
+        let by_bucket = self.by_bucket(cells);
+        let (rate, rate_by_bucket) = shares(&self.credited(condition, cells), &self.totals());
         Part {
             name: name.to_owned(),
             kind: None,
             behind: self.behind(condition),
             tally: Tally {
-                calls,
-                rate: rate(calls, totals.iter().sum()),
+                calls: by_bucket.iter().sum(),
+                rate,
                 values: self.values(cells),
             },
-            rate_by_bucket: rates.collect(),
+            rate_by_bucket,
             by_bucket,
         }
     }
@@ -340,20 +355,20 @@ impl Store {
     ) -> Result<Vec<Part>, StoreError> {
         let mut parts = picture.parts(groups);
         let totals = picture.totals();
-        let whole = totals.iter().sum();
         for (part, group) in parts.iter_mut().zip(groups) {
             if !group.condition.is_beyond_series() {
                 continue;
             }
             let both = picture.scope.with(&group.condition);
             let own = Picture::take(self, &both, picture.attribution, buckets).await?;
-            let found = own.part("", &group.condition);
+            let cells = own.cells(&group.condition);
+            let (rate, rate_by_bucket) = shares(&own.credited(&group.condition, &cells), &totals);
+            let found = own.part_of("", &group.condition, &cells);
             part.tally = Tally {
-                rate: rate(found.tally.calls, whole),
+                rate,
                 ..found.tally
             };
-            let counts = found.by_bucket.iter().zip(&totals);
-            part.rate_by_bucket = counts.map(|(count, all)| rate(*count, *all)).collect();
+            part.rate_by_bucket = rate_by_bucket;
             part.by_bucket = found.by_bucket;
         }
         Ok(parts)
@@ -413,10 +428,11 @@ impl Store {
                 series: asked.series.clone(),
                 calls: cells,
                 outcomes,
+                shared: Vec::new(),
                 buckets: 1,
             };
             if !picture.calls.is_empty() {
-                lines.push(line(&picture, value, &picture.calls, &picture.outcomes));
+                lines.push(line(&picture, value, &picture.calls, &picture.outcomes, 0));
             }
         }
         Ok(lines)
@@ -481,12 +497,12 @@ impl Store {
         };
         let hits = picture.cells(wanted);
         let (calls, converted) = (sum(&picture.calls, 0), sum(&hits, 0));
-        // By touch, outcomes may be credited to calls outside of the scope's own; a share is never over one.
-        let interval = wilson(converted.min(calls), calls);
+        let credited = picture.credited(wanted, &hits)[0].min(calls);
+        let interval = wilson(credited, calls);
         Ok(Conversion {
             calls,
             converted,
-            rate: rate(converted, calls),
+            rate: rate(credited, calls),
             low: interval.map(|(low, _)| low),
             high: interval.map(|(_, high)| high),
             mature_until: cut,
@@ -602,6 +618,20 @@ fn credited(scope: &Condition, attribution: Attribution) -> Attribution {
     }
 }
 
+/// What share of calls these are, of all and by bucket. By touch, outcomes may be credited to calls outside of the scope's own
+/// when it asks for something of the outcome; a share is never over one.
+fn shares(part: &[i64], whole: &[i64]) -> (Option<f64>, Vec<Option<f64>>) {
+    let share = |part: i64, whole: i64| rate(part.min(whole), whole);
+    let by_bucket = part
+        .iter()
+        .zip(whole)
+        .map(|(part, whole)| share(*part, *whole));
+    (
+        share(part.iter().sum(), whole.iter().sum()),
+        by_bucket.collect(),
+    )
+}
+
 fn trend(before: Period, then: &Picture, all: &Part, parts: &[Part], parts_then: &[Part]) -> Trend {
     let calls: i64 = then.totals().iter().sum();
     let parts = parts.iter().map(|part| {
@@ -653,13 +683,29 @@ fn by_series(picture: &Picture, split: &Split) -> Vec<Breakdown> {
     for cell in &picture.outcomes {
         lines.entry(of(cell)).or_default().1.push(*cell);
     }
+    let mut places = HashMap::new();
+    for (place, (_, outcomes)) in lines.values().enumerate() {
+        places.extend(outcomes.iter().map(|cell| (cell.series, place)));
+    }
+    let surplus = surplus(&picture.shared, |series| places.get(&series).copied());
     lines
         .into_iter()
-        .map(|(value, (calls, outcomes))| line(picture, value, &calls, &outcomes))
+        .enumerate()
+        .map(|(place, (value, (calls, outcomes)))| {
+            let surplus = surplus.get(&(place, 0)).copied().unwrap_or_default();
+            line(picture, value, &calls, &outcomes, surplus)
+        })
         .collect()
 }
 
-fn line(picture: &Picture, value: String, calls: &[Cell], outcomes: &[Cell]) -> Breakdown {
+/// A line of a breakdown. `surplus`: by how much its outcomes outnumber the calls that they are credited to.
+fn line(
+    picture: &Picture,
+    value: String,
+    calls: &[Cell],
+    outcomes: &[Cell],
+    surplus: i64,
+) -> Breakdown {
     let sum = |cells: &[Cell]| cells.iter().map(|cell| cell.calls).sum::<i64>();
     let mut by_outcome = BTreeMap::new();
     for cell in outcomes {
@@ -675,7 +721,7 @@ fn line(picture: &Picture, value: String, calls: &[Cell], outcomes: &[Cell]) -> 
         value,
         calls: sum(calls),
         with_outcome: sum(outcomes),
-        outcome_rate: rate(sum(outcomes), sum(calls)),
+        outcome_rate: shares(&[sum(outcomes) - surplus], &[sum(calls)]).0,
         outcomes: by_outcome,
         values: picture.values(outcomes),
     }

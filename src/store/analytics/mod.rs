@@ -6,7 +6,8 @@
 //! behind it, which takes the same conditions.
 //!
 //! A call counts at its start; one whose start is not known at its outcome. Its outcome counts where its call does, or, by first
-//! or last touch, where the caller's first call does, or the last one before the outcome.
+//! or last touch, where the caller's first call does, or the last one before the outcome. Counts and worth are then those of the outcomes, shares those of the
+//! calls that have any: a share is never over one.
 
 mod answer;
 mod ask;
@@ -14,6 +15,7 @@ mod cells;
 mod condition;
 mod delay;
 mod period;
+mod shared;
 
 pub use answer::{
     Breakdown, Conversion, Delay, Funnel, Part, PartTrend, Report, Stage, Tally, Trend,

@@ -441,6 +441,106 @@ async fn splits_conversion_funnel_delay_and_touch_are_as_counted_by_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn by_touch_rates_are_of_calls_however_many_outcomes_one_is_credited_with() {
+    let bridge = setup().set("STORE__CURRENCY", "USD").start().await;
+    let call = |id: &str, phone: &str, day: u8| json!({ "call_id": id, "agent_id": "anna", "phone": phone, "started_at": format!("2026-01-{day:02}T10:00:00Z") });
+    let (one, other) = ("+14155550001", "+14155550002");
+    bring(
+        &bridge,
+        json!([
+            call("1", one, 1),
+            call("2", one, 2),
+            call("3", one, 3),
+            call("4", other, 1)
+        ]),
+    )
+    .await;
+    for (call, outcome) in [("1", "Sold"), ("2", "Sold"), ("3", "Appointment Completed")] {
+        let body =
+            json!({ "custom_call_outcome": outcome, "custom_call_outcome_value": 10 }).to_string();
+        let line = format!("PATCH /api/calls/anna/{call}");
+        let reply = request(&bridge, &line, &PHONELY, body.as_str()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let groups = encoded(&json!([{ "name": "known", "where": { "timed": true } }]));
+    let first = "zone=UTC&from=2026-01-01&to=2026-01-01&attribution=first";
+    let report = bridge.get(&format!("/analytics/report?{first}")).await;
+    let told = |part: &Value| {
+        (
+            part["calls"].clone(),
+            part["rate"].clone(),
+            part["rate_by_bucket"].clone(),
+        )
+    };
+    // Three outcomes count at one of two calls.
+    let (three, half) = (json!(3), json!(0.5));
+    assert_eq!(
+        told(&report["with_outcome"]),
+        (three.clone(), half.clone(), json!([0.5])),
+        "{report}"
+    );
+    assert_eq!(report["with_outcome"]["values"]["USD"], "30.00");
+    assert_eq!(
+        told(part(&report, "Sold")),
+        (json!(2), half.clone(), json!([0.5]))
+    );
+    let grouped = bridge
+        .get(&format!("/analytics/report?{first}&groups={groups}"))
+        .await;
+    assert_eq!(
+        told(part(&grouped, "known")),
+        (three.clone(), half.clone(), json!([0.5]))
+    );
+    let behind = bridge
+        .get(&format!(
+            "/analytics/calls?{first}&where={}",
+            encoded(&json!({ "has_outcome": true }))
+        ))
+        .await;
+    assert_eq!(behind["items"].as_array().unwrap().len(), 3, "{behind}");
+    let split = bridge
+        .get(&format!("/analytics/breakdown?{first}&split=agent"))
+        .await;
+    let line = &split["items"][0];
+    assert_eq!(
+        (&line["calls"], &line["with_outcome"], &line["outcome_rate"]),
+        (&json!(2), &three, &half),
+        "{split}"
+    );
+    let conversion = bridge
+        .get(&format!("/analytics/conversion?{first}&mature_after=0s"))
+        .await;
+    assert_eq!(
+        (&conversion["converted"], &conversion["rate"]),
+        (&json!(2), &half),
+        "{conversion}"
+    );
+    assert!(conversion["low"].as_f64() < Some(0.5) && conversion["high"].as_f64() > Some(0.5));
+    // Over the three days, day by day; the last call before each outcome is the latest.
+    let days = "zone=UTC&from=2026-01-01&to=2026-01-03&attribution";
+    let report = bridge.get(&format!("/analytics/report?{days}=first")).await;
+    assert_eq!(
+        told(&report["with_outcome"]),
+        (three.clone(), json!(0.25), json!([0.5, 0.0, 0.0]))
+    );
+    let report = bridge.get(&format!("/analytics/report?{days}=last")).await;
+    assert_eq!(
+        told(&report["with_outcome"]),
+        (three, json!(0.25), json!([0.0, 0.0, 1.0])),
+        "{report}"
+    );
+    // What a scope asks of outcomes holds for those that are credited: one sale of the first day, credited to one call.
+    let scoped = bridge
+        .get(&format!("/analytics/report?{first}&kind=closed"))
+        .await;
+    assert_eq!(
+        told(&scoped["with_outcome"]),
+        (json!(2), json!(1.0), json!([1.0]))
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_asks_the_same_questions() {
     let bridge = story().await;
     let token = bridge.home().join("token");
