@@ -178,7 +178,11 @@ pub(super) fn condition(condition: &Condition) -> Vec<(&'static str, String)> {
         }
     }
     if let Some(metadata) = &condition.metadata {
-        asked.push(("metadata", metadata.clone()));
+        let missing = metadata.strip_suffix('=');
+        asked.push(match missing.filter(|key| !key.contains('=')) {
+            Some(key) => ("without metadata", key.to_owned()),
+            None => ("metadata", metadata.clone()),
+        });
     }
     match condition.has_outcome {
         Some(true) => asked.push(("has", "an outcome".to_owned())),
@@ -270,7 +274,7 @@ mod tests {
     #[test]
     fn conditions_are_told_with_all_that_they_ask_for() {
         let condition: Condition = serde_json::from_str(
-            r#"{"agents":["a","-"],"and":[{"reached":"booked","metadata":"k=v"},{"has_outcome":false}]}"#,
+            r#"{"agents":["a","-"],"and":[{"reached":"booked","metadata":"k=v"},{"has_outcome":false,"metadata":"n="}]}"#,
         )
         .unwrap();
         let told: Vec<String> = super::condition(&condition)
@@ -283,6 +287,7 @@ mod tests {
                 "agent a or not known",
                 "metadata k=v",
                 "came to booked",
+                "without metadata n",
                 "has no outcome yet"
             ]
         );

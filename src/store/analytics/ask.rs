@@ -10,7 +10,7 @@ use super::answer::{
     Breakdown, Conversion, Funnel, Part, PartTrend, Report, Stage, Tally, Trend, amount, growth,
     rate, wilson,
 };
-use super::cells::{Base, Cell};
+use super::cells::{Base, Cell, Tag};
 use super::condition::{
     Attribution, Behind, Condition, Group, Reached, UNKNOWN, has_outcome, named,
 };
@@ -402,21 +402,36 @@ impl Store {
         key: &str,
         period: Period,
     ) -> Result<Vec<Breakdown>, StoreError> {
-        let Some(key) = self.word(key).await? else {
-            return Ok(Vec::new());
-        };
-        let words = self.words_of(key).await?;
         let asked = Asked::load(self, scope, Attribution::Recorded).await?;
-        let Some(base) = asked.base else {
+        let Some(base) = &asked.base else {
             return Ok(Vec::new());
         };
-        let mut lines = Vec::with_capacity(words.len());
-        for (word, value) in words {
-            let mut base = base.clone();
-            base.tags.insert(0, (key, word));
-            let cells = self
-                .cells(&base, &asked.series, &asked.wanted, &[period])
-                .await?;
+        let cells = async |base: &Base| {
+            self.cells(base, &asked.series, &asked.wanted, &[period])
+                .await
+        };
+        let mut found = Vec::new();
+        let mut without = cells(base).await?;
+        if let Some(key) = self.word(key).await? {
+            let (words, are_all) = self.words_of(key).await?;
+            for (word, value) in words {
+                let mut base = base.clone();
+                base.tags.insert(0, Tag::Is(key, word));
+                found.push((value, cells(&base).await?));
+            }
+            if are_all {
+                found
+                    .iter()
+                    .for_each(|(_, some)| take_off(&mut without, some));
+            } else {
+                let mut base = base.clone();
+                base.tags.push(Tag::Known(key));
+                take_off(&mut without, &cells(&base).await?);
+            }
+        }
+        found.push((String::new(), without));
+        let mut lines = Vec::with_capacity(found.len());
+        for (value, cells) in found {
             let outcomes = cells
                 .iter()
                 .copied()
@@ -438,8 +453,8 @@ impl Store {
         Ok(lines)
     }
 
-    /// The values of a key: all of them, found by skipping through the index, or the most frequent ones of many.
-    async fn words_of(&self, key: i64) -> Result<Vec<(i64, String)>, StoreError> {
+    /// The values of a key, and whether these are all: found by skipping through the index, or the most frequent ones of many.
+    async fn words_of(&self, key: i64) -> Result<(Vec<(i64, String)>, bool), StoreError> {
         const SKIPPING: &str = "WITH RECURSIVE t(word) AS (SELECT MIN(word) FROM tags WHERE key = $1 UNION ALL \
              SELECT (SELECT MIN(g.word) FROM tags g WHERE g.key = $1 AND g.word > t.word) FROM t \
              WHERE t.word IS NOT NULL) SELECT w.id, w.word FROM (SELECT word FROM t LIMIT $2) t JOIN words w ON w.id = t.word";
@@ -458,9 +473,9 @@ impl Store {
             };
         let few = read(SKIPPING, MOST_WORDS + 1).await?;
         if i64::try_from(few.len()).is_ok_and(|found| found <= MOST_WORDS) {
-            return Ok(few);
+            return Ok((few, true));
         }
-        read(COUNTING, MOST_WORDS).await
+        Ok((read(COUNTING, MOST_WORDS).await?, false))
     }
 
     /// How many calls of `scope` came to `wanted`. Calls younger than `mature_until` are shown apart: they may still come
@@ -659,6 +674,23 @@ fn trend(before: Period, then: &Picture, all: &Part, parts: &[Part], parts_then:
         growth: growth(all.tally.calls, calls),
         parts: parts.collect(),
     }
+}
+
+/// Takes some calls off all of them; a call that came in between counts with neither.
+fn take_off(all: &mut Vec<Cell>, some: &[Cell]) {
+    let mut by_series: HashMap<usize, (i64, i64)> = HashMap::new();
+    for cell in some {
+        let (calls, value) = by_series.entry(cell.series).or_default();
+        *calls += cell.calls;
+        *value += cell.value;
+    }
+    for cell in all.iter_mut() {
+        if let Some((calls, value)) = by_series.get(&cell.series) {
+            cell.calls -= calls;
+            cell.value -= value;
+        }
+    }
+    all.retain(|cell| cell.calls > 0);
 }
 
 fn by_series(picture: &Picture, split: &Split) -> Vec<Breakdown> {

@@ -21,12 +21,23 @@ pub(super) struct Cell {
     pub(super) value: i64,
 }
 
+/// What is asked of a key of metadata; keys and words by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// This word.
+    Is(i64, i64),
+    /// Any word.
+    Known(i64),
+    /// None.
+    Missing(i64),
+}
+
 /// Which table and columns cells are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Base {
     pub(super) attribution: Attribution,
-    /// Values of metadata that calls must have: key and word by number.
-    pub(super) tags: Vec<(i64, i64)>,
+    /// What is asked of metadata; values before all else.
+    pub(super) tags: Vec<Tag>,
     /// Only calls whose time to the outcome is known.
     pub(super) timed: bool,
 }
@@ -58,13 +69,18 @@ impl Base {
     /// Table with the alias `f`, the columns for series and moment, and further conditions. The first value of metadata is
     /// an index of its own.
     pub(super) fn parts(&self) -> (&'static str, &'static str, &'static str, String) {
-        let ([(key, word), others @ ..], Attribution::Recorded) =
-            (self.tags.as_slice(), self.attribution)
-        else {
-            let (of, at) = self.columns();
-            return ("figures", of, at, self.conditions());
+        let (mut conditions, others) = match (self.tags.as_slice(), self.attribution) {
+            ([Tag::Is(key, word), others @ ..], Attribution::Recorded) => {
+                (format!(" AND f.key = {key} AND f.word = {word}"), others)
+            }
+            ([Tag::Known(key), others @ ..], Attribution::Recorded) => {
+                (format!(" AND f.key = {key}"), others)
+            }
+            _ => {
+                let (of, at) = self.columns();
+                return ("figures", of, at, self.conditions());
+            }
         };
-        let mut conditions = format!(" AND f.key = {key} AND f.word = {word}");
         if self.timed {
             conditions.push_str(
                 " AND EXISTS (SELECT 1 FROM figures d WHERE d.call_no = f.call_no AND d.delay_ms IS NOT NULL)",
@@ -75,13 +91,24 @@ impl Base {
             .for_each(|tag| push_tag(&mut conditions, *tag));
         ("tags", "series", "at", conditions)
     }
+
+    /// Whether its index is not in the order of series, so that they are no ranges of it.
+    fn is_unordered(&self) -> bool {
+        self.attribution == Attribution::Recorded
+            && matches!(self.tags.first(), Some(Tag::Known(_)))
+    }
 }
 
-fn push_tag(conditions: &mut String, (key, word): (i64, i64)) {
+fn push_tag(conditions: &mut String, tag: Tag) {
+    let (not, key, word) = match tag {
+        Tag::Is(key, word) => ("", key, format!(" AND t.word = {word}")),
+        Tag::Known(key) => ("", key, String::new()),
+        Tag::Missing(key) => ("NOT ", key, String::new()),
+    };
     // Writing to a text cannot fail.
     let _ = write!(
         conditions,
-        " AND EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key} AND t.word = {word})"
+        " AND {not}EXISTS (SELECT 1 FROM tags t WHERE t.call_no = f.call_no AND t.key = {key}{word})"
     );
 }
 
@@ -122,17 +149,20 @@ impl Store {
         condition: &Condition,
         attribution: Attribution,
     ) -> Result<Option<Base>, StoreError> {
-        let mut tags = Vec::new();
+        let (mut tags, mut missing) = (Vec::new(), Vec::new());
         for (key, word) in condition
             .metadata()
             .into_iter()
             .filter_map(|text| text.split_once('='))
         {
             match (self.word(key).await?, self.word(word).await?) {
-                (Some(key), Some(word)) => tags.push((key, word)),
+                // A key that nobody knows is missing everywhere.
+                (key, _) if word.is_empty() => missing.extend(key.map(Tag::Missing)),
+                (Some(key), Some(word)) => tags.push(Tag::Is(key, word)),
                 _ => return Ok(None),
             }
         }
+        tags.append(&mut missing);
         Ok(Some(Base {
             attribution,
             tags,
@@ -157,7 +187,7 @@ impl Store {
         wanted: &[usize],
         buckets: &[Period],
     ) -> Result<Vec<Cell>, StoreError> {
-        if wanted.len() * buckets.len() > MOST_RANGES {
+        if wanted.len() * buckets.len() > MOST_RANGES || base.is_unordered() {
             return self
                 .read_cells(one_pass(base, buckets), series, wanted)
                 .await;

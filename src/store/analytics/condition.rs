@@ -70,7 +70,7 @@ pub struct Condition {
     /// With an outcome that is known like this: inferred, reported, manual.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<String>,
-    /// With this value of a key of metadata, as `KEY=VALUE`.
+    /// With this value of a key of metadata, as `KEY=VALUE`; `KEY=`: without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
     /// With an outcome, or without one.

@@ -182,6 +182,7 @@ async fn numbers_are_those_of_the_api_and_lead_to_as_many_calls() {
         format!("groups={groups}&metadata=campaign%3Dautumn&by=week"),
         format!("agent={night}&zone=Asia/Kolkata&split=label"),
         "attribution=first&split=kind".to_owned(),
+        "split=metadata.never".to_owned(),
         "where=%7B%22reached%22%3A%22booked%22%7D&split=metadata.campaign&mature_after=0s"
             .to_owned(),
     ] {

@@ -441,6 +441,58 @@ async fn splits_conversion_funnel_delay_and_touch_are_as_counted_by_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_without_the_key_that_splits_have_a_line_and_lead_to_themselves() {
+    let bridge = story().await;
+    let day = "2026-03-28T12:00:00Z";
+    let mut calls = vec![
+        json!({ "call_id": "x1", "agent_id": "anna", "started_at": day }),
+        json!({ "call_id": "x2", "agent_id": "bert", "started_at": day }),
+    ];
+    // More values than lines: those without the key are not those without a line.
+    calls.extend((0..101).map(|n| json!({ "call_id": format!("r{n}"), "agent_id": "rep", "started_at": day, "metadata": { "rep": format!("rep {n}") } })));
+    bring(&bridge, json!(calls)).await;
+    let body = json!({ "custom_call_outcome": "Sold", "custom_call_outcome_value": 7 }).to_string();
+    let reply = request(&bridge, "PATCH /api/calls/anna/x1", &PHONELY, body.as_str()).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let both = "&agent=anna,bert";
+    for (key, scope, calls, sold, worth) in [
+        ("campaign", "", 103, 1, "7.00"),
+        ("campaign", both, 2, 1, "7.00"),
+        ("campaign", "&agent=bert", 1, 0, ""),
+        ("campaign", "&metadata=rep%3Drep%207", 1, 0, ""),
+        ("rep", "", 8, 3, "157.50"),
+        ("rep", both, 8, 3, "157.50"),
+        ("rep", "&metadata=campaign%3Dspring", 4, 1, "50.00"),
+        ("rep", "&metadata=campaign%3D", 2, 1, "7.00"),
+        ("never", both, 8, 3, "157.50"),
+    ] {
+        let split = bridge
+            .get(&format!(
+                "/analytics/breakdown?{SPAN}{scope}&split=metadata.{key}"
+            ))
+            .await;
+        let items = split["items"].as_array().unwrap();
+        let line = items.iter().find(|line| line["value"] == "").unwrap();
+        assert_eq!(line["calls"], calls, "{key} {scope}: {line}");
+        let kinds = line["outcomes"]["closed"].as_i64().unwrap_or_default();
+        assert_eq!(kinds, sold, "{key} {scope}: {line}");
+        let usd = line["values"]["USD"].as_str().unwrap_or_default();
+        assert_eq!(usd, worth, "{key} {scope}: {line}");
+        let condition = encoded(&json!({ "metadata": format!("{key}=") }));
+        let list = format!("/analytics/calls?{SPAN}{scope}&limit=200&where={condition}");
+        if !scope.contains("metadata") {
+            let behind = bridge.get(&list).await;
+            assert_eq!(
+                behind["items"].as_array().unwrap().len(),
+                calls,
+                "{key} {scope}"
+            );
+        }
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn by_touch_rates_are_of_calls_however_many_outcomes_one_is_credited_with() {
     let bridge = setup().set("STORE__CURRENCY", "USD").start().await;
     let call = |id: &str, phone: &str, day: u8| json!({ "call_id": id, "agent_id": "anna", "phone": phone, "started_at": format!("2026-01-{day:02}T10:00:00Z") });
