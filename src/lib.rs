@@ -46,6 +46,7 @@
 //! | [`lookup`] | asks vendors' APIs for what events leave out, durably | `connector`, `queue`, `egress` |
 //! | [`setup`] | configuration, connectors and rules brought together | all of the above |
 //! | [`processing`] | events to facts to lanes | `setup`, `mapping`, `registry`, `queue` |
+//! | `quotes` | quoted cells of comma-separated values that never end | nothing of ours |
 //! | `story` | an event's story in words | `mapping`'s trace |
 //! | [`http`] | webhooks in, admin API, console | `setup`, `processing`, `queue`, `delivery`, `store`, `story` |
 //! | [`backup`], [`doctor`] | the data directory as files: copied, restored, examined, repaired | `queue`'s engine, `store` |
@@ -83,6 +84,7 @@ pub mod metrics;
 pub mod model;
 pub mod processing;
 pub mod queue;
+mod quotes;
 pub mod registry;
 pub mod setup;
 pub mod store;

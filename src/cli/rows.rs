@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::quotes::{Followed, Opening};
+
 /// A row, or what is wrong with it, and its line.
 pub(super) struct Row {
     /// From 1.
@@ -49,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Iterator<Item = Row>>, String>
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::Headers)
             .delimiter(style.delimiter)
-            .from_reader(reader);
+            .from_reader(Followed::new(reader, style.delimiter));
         let names = names(&mut reader).map_err(|error| failed(&error))?;
         return Ok(Box::new(Csv {
             reader,
@@ -128,9 +130,12 @@ impl Style {
     }
 }
 
-fn names(reader: &mut csv::Reader<BufReader<File>>) -> Result<Vec<String>, String> {
+fn names(reader: &mut csv::Reader<Followed<BufReader<File>>>) -> Result<Vec<String>, String> {
     let heading = reader.headers().map_err(|error| told(&error))?;
     let names: Vec<String> = heading.iter().map(str::to_owned).collect();
+    if let Some(opening) = swallowed(reader) {
+        return Err(never_closed(opening));
+    }
     if names.iter().all(String::is_empty) {
         return Err("there is no heading: the first line must name the columns".to_owned());
     }
@@ -139,6 +144,19 @@ fn names(reader: &mut csv::Reader<BufReader<File>>) -> Result<Vec<String>, Strin
         Some(twice) => Err(format!("two columns are named `{}`", twice.escape_debug())),
         None => Ok(names),
     }
+}
+
+/// The quote that is never closed, if what was read last runs from it to the end of the file.
+fn swallowed(reader: &csv::Reader<Followed<BufReader<File>>>) -> Option<Opening> {
+    let opening = reader.get_ref().never_closed()?;
+    (opening.byte < reader.position().byte()).then_some(opening)
+}
+
+fn never_closed(opening: Opening) -> String {
+    format!(
+        "the quote that opens in line {} is never closed: all that follows would be one cell",
+        opening.line
+    )
 }
 
 /// What is wrong with a row of CSV, for people.
@@ -153,7 +171,7 @@ fn told(error: &csv::Error) -> String {
 }
 
 struct Csv {
-    reader: csv::Reader<BufReader<File>>,
+    reader: csv::Reader<Followed<BufReader<File>>>,
     names: Vec<String>,
     /// Lines that the reader is behind at the end of a row: it stops between the two bytes that end a line on Windows.
     lags: u64,
@@ -171,7 +189,16 @@ impl Iterator for Csv {
         }
         let mut record = csv::StringRecord::new();
         let before = self.reader.position().line();
-        let fields = match self.reader.read_record(&mut record) {
+        let read = self.reader.read_record(&mut record);
+        if let Some(opening) = swallowed(&self.reader) {
+            self.ended = true;
+            return Some(Row {
+                line: opening.line,
+                end: self.marked + self.reader.position().byte(),
+                fields: Err(never_closed(opening)),
+            });
+        }
+        let fields = match read {
             Ok(false) => return None,
             Ok(true) => Ok(self
                 .names
@@ -325,6 +352,33 @@ mod tests {
             let found: Vec<u64> = rows("a.csv", &text).iter().map(|row| row.0).collect();
             assert_eq!(found, lines, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_swallows_no_row_unsaid() {
+        let before = "call_id,notes\nc1,\"a\nb\"\nc2,say \"x\n";
+        for (text, line) in [
+            (format!("{before}c3,\"y\nc4,z\nc5,z\n"), 5),
+            (format!("{before}\"c3,y\nc4,z\n"), 5),
+            (format!("{before}\"c3\n\",\"y\"\""), 6),
+            (format!("\u{feff}{before}c3,\"y\n").replace('\n', "\r\n"), 5),
+            (format!("{before}c3,\"").replace(',', ";"), 5),
+        ] {
+            let found = rows("a.csv", &text);
+            assert_eq!(found.len(), 3, "{text:?}");
+            assert!(found[0].1.is_ok() && found[1].1.is_ok(), "{text:?}");
+            let told = found[2].1.as_ref().unwrap_err();
+            assert_eq!(found[2].0, line, "{text:?}");
+            let part = format!("the quote that opens in line {line} is never closed");
+            assert!(told.contains(&part), "{told}");
+        }
+        // Far more than the reader holds at a time.
+        let many = format!("call_id,notes\nc1,\"a\n{}", "c2,b\n".repeat(50_000));
+        let found = rows("a.csv", many);
+        assert_eq!((found.len(), found[0].0), (1, 2));
+        assert!(found[0].1.is_err());
+        let told = refusal("a.csv", "call_id,\"notes\nc1,a\n");
+        assert!(told.contains("line 1 is never closed"), "{told}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::collector::{Collector, in_file_order};
 use super::table::Table;
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::quotes::Quotes;
 
 /// More mistakes of one file than this are only counted.
 const MAX_TOLD: usize = 20;
@@ -116,8 +117,12 @@ impl<'t> Sheet<'t> {
     }
 
     fn read(&mut self, key: &str, value: &str) -> Option<Vec<(String, String)>> {
+        let delimiter = delimiter(self.text);
+        let mut quotes = Quotes::new(delimiter);
+        quotes.follow(self.text.as_bytes());
+        let open = quotes.open().map(|opening| opening.byte);
         let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter(self.text))
+            .delimiter(delimiter)
             .flexible(true)
             .trim(csv::Trim::All)
             .from_reader(self.text.as_bytes());
@@ -128,18 +133,29 @@ impl<'t> Sheet<'t> {
                 return None;
             }
         };
+        if open.is_some_and(|open| open < reader.position().byte()) {
+            self.never_closed(open);
+            return None;
+        }
         let (key, value) = (self.column(&columns, key), self.column(&columns, value));
         let (key, value) = (key?, value?);
         let mut rows = Vec::new();
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
-        for record in reader.records() {
-            let record = match record {
-                Ok(record) => record,
+        loop {
+            let mut record = csv::StringRecord::new();
+            match reader.read_record(&mut record) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     self.wrong(0..0, format!("not comma-separated values: {error}"), None);
                     return None;
                 }
-            };
+            }
+            // The last row: the cell runs to the end of the file.
+            if open.is_some_and(|open| open < reader.position().byte()) {
+                self.never_closed(open);
+                break;
+            }
             if record.iter().all(str::is_empty) {
                 continue;
             }
@@ -166,6 +182,13 @@ impl<'t> Sheet<'t> {
             self.wrong(0..0, too_many(rows.len()), None);
         }
         Some(rows)
+    }
+
+    fn never_closed(&mut self, open: Option<u64>) {
+        let (span, _) = self.place(open.unwrap_or_default());
+        let help = "all that follows would be one cell: close it, or leave it out";
+        let message = "this quote is never closed".to_owned();
+        self.wrong(span, message, Some(help.to_owned()));
     }
 
     fn column(&mut self, columns: &[String], wanted: &str) -> Option<usize> {
@@ -272,6 +295,20 @@ mod tests {
         let told = csv(&twice).unwrap_err();
         assert_eq!(told.len(), MAX_TOLD + 1);
         assert_eq!(told[MAX_TOLD], "0 and 19 more mistakes | ");
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_a_mistake_with_its_line() {
+        let told = "this quote is never closed | all that follows would be one cell: close it, or leave it out";
+        for (text, line) in [
+            ("location,agent\nBerlin,ag_1\nParis,\"ag_2\nRome,ag_3\n", 3),
+            ("\u{feff}location;agent\r\n\"Ber\nlin\";\"ag_1\r\n", 3),
+            ("location,\"agent\nBerlin,ag_1\n", 1),
+        ] {
+            let found = csv(text).unwrap_err();
+            assert_eq!(found, [format!("{line} {told}")], "{text:?}");
+        }
+        assert!(csv("location,agent\n\"Ber\"\"\nlin\",\"ag_1\"").is_ok());
     }
 
     #[test]
