@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, ToSpan};
 use serde::Serialize;
 use serde_json::json;
 
@@ -245,15 +245,31 @@ pub(in crate::http) fn goal(query: &mut Query, now: Timestamp) -> Result<Goal, A
             "`to_what` can ask neither for metadata nor for `timed`; put it into the scope",
         ));
     }
-    let mature = match query.take::<SignedDuration>("mature_after", "a span, such as 7d or 48h")? {
-        Some(span) if span.is_negative() => return Err(bad("`mature_after` must not be negative")),
-        Some(span) => span,
+    let mature = match query.take::<Length>("mature_after", "a span, such as 7d or 48h")? {
+        Some(Length(span)) if span.is_negative() => {
+            return Err(bad("`mature_after` must not be negative"));
+        }
+        Some(Length(span)) => span,
         None => MATURE_AFTER,
     };
     Ok(Goal {
         wanted,
         mature_until: now.checked_sub(mature).unwrap_or(Timestamp::MIN),
     })
+}
+
+/// A span of time, such as `7d` or `48h`. A day has 24 hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Length(SignedDuration);
+
+impl std::str::FromStr for Length {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let span: Span = text.parse()?;
+        span.to_duration(SpanRelativeTo::days_are_24_hours())
+            .map(Self)
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, ApiError> {

@@ -406,6 +406,11 @@ async fn splits_conversion_funnel_delay_and_touch_are_as_counted_by_hand() {
     assert!(
         conversion["low"].as_f64().unwrap() > 0.09 && conversion["high"].as_f64().unwrap() < 0.71
     );
+    // A day has 24 hours; `48h` and `2d` are the same but for the moment of asking.
+    for days in ["7d", "2%20days", "1w", "0d"] {
+        let path = format!("/analytics/conversion?{SPAN}&mature_after={days}");
+        assert_eq!(bridge.get(&path).await["calls"], json!(6), "{days}");
+    }
     // A century: every call is too young.
     let young = bridge
         .get(&format!(
