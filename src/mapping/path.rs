@@ -13,6 +13,9 @@ use super::value::{Literal, Needle, is_nothing};
 use super::word::Word;
 use crate::diagnostic::did_you_mean;
 
+/// The root whose names are those of headers.
+const HEADER: &str = "header";
+
 /// A path, read from its text.
 #[derive(Debug, Clone)]
 pub struct Path {
@@ -24,6 +27,8 @@ pub struct Path {
 #[derive(Debug, Clone)]
 enum Step {
     Name(Box<str>),
+    /// The name of a header, in any case.
+    Header(Box<str>),
     /// From the start, or with a negative number from the end.
     Position(isize),
     Each,
@@ -97,7 +102,13 @@ impl Path {
         let mut steps = Vec::new();
         loop {
             if cursor.eat(".") {
-                steps.push(read_name(cursor)?);
+                let step = match read_name(cursor)? {
+                    Step::Name(name) if root == HEADER && steps.is_empty() => {
+                        Step::Header(name.to_ascii_lowercase().into())
+                    }
+                    step => step,
+                };
+                steps.push(step);
             } else if cursor.eat("[") {
                 steps.push(read_selector(cursor)?);
             } else {
@@ -154,6 +165,20 @@ impl Path {
         found
     }
 
+    /// The list without items that stands there, with `root` as the value of its first word.
+    pub(super) fn empty_list_in<'v>(&self, root: &'v Value) -> Option<&'v Value> {
+        let mut found = None;
+        // As above.
+        let _ = walk_all(&self.steps, root, &mut |value| {
+            if value.as_array().is_some_and(Vec::is_empty) {
+                found = Some(value);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
     /// Every value that is there, in order.
     pub fn each<'v>(&self, scope: &'v dyn Scope) -> impl Iterator<Item = &'v Value> + use<'v> {
         let root = scope.root(&self.root);
@@ -195,30 +220,55 @@ fn walk<'v>(
     value: &'v Value,
     take: &mut dyn FnMut(&'v Value) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Some((step, rest)) = steps.split_first() else {
-        return if is_nothing(value) {
+    walk_all(steps, value, &mut |value| {
+        if is_nothing(value) {
             ControlFlow::Continue(())
         } else {
             take(value)
-        };
+        }
+    })
+}
+
+/// Goes to every place, also to those with nothing in them.
+fn walk_all<'v>(
+    steps: &[Step],
+    value: &'v Value,
+    take: &mut dyn FnMut(&'v Value) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some((step, rest)) = steps.split_first() else {
+        return take(value);
     };
     match step {
         Step::Name(name) => match value.get(&**name) {
-            Some(inner) => walk(rest, inner, take),
+            Some(inner) => walk_all(rest, inner, take),
+            None => ControlFlow::Continue(()),
+        },
+        Step::Header(name) => match header(value, name) {
+            Some(inner) => walk_all(rest, inner, take),
             None => ControlFlow::Continue(()),
         },
         Step::Position(position) => match item_at(as_list(value), *position) {
-            Some(item) => walk(rest, item, take),
+            Some(item) => walk_all(rest, item, take),
             None => ControlFlow::Continue(()),
         },
         Step::Each => as_list(value)
             .iter()
-            .try_for_each(|item| walk(rest, item, take)),
+            .try_for_each(|item| walk_all(rest, item, take)),
         Step::Select(selector) => as_list(value)
             .iter()
             .filter(|item| selector.holds(item))
-            .try_for_each(|item| walk(rest, item, take)),
+            .try_for_each(|item| walk_all(rest, item, take)),
     }
+}
+
+/// The header of a name in lower case, as stored ones are; those that people write may be in any.
+fn header<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    value.get(name).or_else(|| {
+        let mut headers = value.as_object()?.iter();
+        headers
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    })
 }
 
 fn retain_items(steps: &[Step], value: &mut Value, keep: &mut dyn FnMut(&[&Value]) -> bool) {
@@ -226,7 +276,7 @@ fn retain_items(steps: &[Step], value: &mut Value, keep: &mut dyn FnMut(&[&Value
         return;
     };
     match step {
-        Step::Name(name) => {
+        Step::Name(name) | Step::Header(name) => {
             if let Some(inner) = value.get_mut(&**name) {
                 retain_items(rest, inner, keep);
             }
@@ -516,6 +566,32 @@ mod tests {
             let ones = |values: &[&Value]| !values.is_empty() && values.iter().all(|v| **v == 1);
             let found = path.retain_items(&mut left, &mut |values| ones(values));
             assert_eq!((left, found), (expected, counts), "{}", path.as_str());
+        }
+    }
+
+    #[test]
+    fn names_of_headers_are_read_in_any_case() {
+        struct Request(Value);
+        impl Scope for Request {
+            fn root(&self, name: &str) -> Option<&Value> {
+                self.0.get(name)
+            }
+        }
+        let request = Request(json!({
+            "header": { "x-foo": "a", "X-Written": "b" },
+            "event": { "foo": "c" },
+        }));
+        for (path, found) in [
+            ("header.X-Foo", Some("a")),
+            ("header.x-foo", Some("a")),
+            ("header.[\"X-FOO\"]", Some("a")),
+            ("header.x-written", Some("b")),
+            ("header.X-Fo", None),
+            ("event.Foo", None),
+        ] {
+            let path = Path::parse(path, &["event", "header"]).unwrap();
+            let value = path.first(&request).and_then(Value::as_str);
+            assert_eq!(value, found, "{}", path.as_str());
         }
     }
 

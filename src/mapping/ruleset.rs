@@ -169,6 +169,7 @@ impl Ruleset {
             Some(Batch::Body) => body,
             Some(Batch::At(path)) => path
                 .first_in(body)
+                .or_else(|| path.empty_list_in(body))
                 .ok_or_else(|| format!("the body has no events at {}", path.as_str()))?,
         };
         let items = match list {

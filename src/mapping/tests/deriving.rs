@@ -265,6 +265,18 @@ fn a_batch_that_is_not_as_declared_fails() {
             "the batch is empty",
         ),
         (
+            &inside,
+            json!({"events": []}),
+            Disposition::Ignored,
+            "the batch is empty",
+        ),
+        (
+            &inside,
+            json!({"events": null}),
+            Disposition::Failed,
+            "the body has no events at event.events",
+        ),
+        (
             &whole,
             json!("x"),
             Disposition::Failed,
