@@ -1,8 +1,9 @@
 //! Moments as vendors write them. The unit is always spelled out, never guessed.
 
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 /// Text or a number that is not a moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,9 @@ pub fn is_writable(at: Timestamp) -> bool {
 /// How long after it was heard of something may have occurred: clocks and time zones may be wrong by that much.
 const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
+/// No clock was ever further from UTC.
+const MOST_OFFSET_SECONDS: i32 = 16 * 60 * 60;
+
 /// Whether something cannot have occurred at a moment, since it was heard of more than a day before. A date years ahead, by
 /// mistake, would outlast every truth until then.
 pub fn is_ahead(at: Timestamp, heard_at: Timestamp) -> bool {
@@ -30,8 +34,9 @@ fn refuse(text: &str) -> MomentError {
     MomentError(text.chars().take(40).collect())
 }
 
-/// Reads RFC 3339 (`2026-01-02T09:15:00Z`, offsets with or without a colon). A moment without a
-/// zone is read as UTC: Close and older Pipedrive hooks write so.
+/// Reads RFC 3339 (`2026-01-02T09:15:00Z`, offsets with or without a colon), also with the name of a zone behind it
+/// (`2026-01-02T09:15:00[Europe/Berlin]`; an offset goes before the name). A moment without a zone is read as UTC:
+/// Close and older Pipedrive hooks write so.
 ///
 /// # Errors
 /// [`MomentError`] for anything else.
@@ -40,15 +45,22 @@ pub fn parse_time(text: &str) -> Result<Timestamp, MomentError> {
     if text.len() > 64 {
         return Err(refuse(text));
     }
-    text.parse::<Timestamp>()
-        .or_else(|_no_zone| {
-            text.parse::<DateTime>()
-                .and_then(|at| at.to_zoned(TimeZone::UTC))
-                .map(|z| z.timestamp())
-        })
-        .ok()
+    read_time(text)
         .filter(|at| is_writable(*at))
         .ok_or_else(|| refuse(text))
+}
+
+fn read_time(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    if let Some(offset) = pieces.to_numeric_offset() {
+        let exists = offset.seconds().abs() <= MOST_OFFSET_SECONDS;
+        return text.parse().ok().filter(|_| exists);
+    }
+    if pieces.time_zone_annotation().is_some() {
+        return text.parse::<Zoned>().ok().map(|at| at.timestamp());
+    }
+    let at: DateTime = text.parse().ok()?;
+    at.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
 }
 
 /// Reads text by a `strftime` pattern, e.g. `%d.%m.%Y`. Without a zone in the pattern it is UTC,
@@ -113,6 +125,14 @@ mod tests {
             ("2026-05-06T11:00:00-0400", "2026-05-06T15:00:00Z"),
             ("2026-01-02T09:15:23.395000", "2026-01-02T09:15:23.395Z"),
             ("2026-01-02 09:15:23", "2026-01-02T09:15:23Z"),
+            ("2026-01-02", "2026-01-02T00:00:00Z"),
+            ("2026-05-06T10:00:00[Europe/Berlin]", "2026-05-06T08:00:00Z"),
+            ("2026-01-06 10:00[Europe/Berlin]", "2026-01-06T09:00:00Z"),
+            (
+                "2026-05-06T10:00:00+05:00[Europe/Berlin]",
+                "2026-05-06T05:00:00Z",
+            ),
+            ("2026-05-06T10:00:00+14:00", "2026-05-05T20:00:00Z"),
         ] {
             assert_eq!(parse_time(text).unwrap().to_string(), expected, "{text}");
         }
@@ -123,6 +143,11 @@ mod tests {
             "99999-01-01T00:00:00Z",
             "-000001-01-01T00:00:00Z",
             "1767312000",
+            "2026-05-06T10:00:00+25:00",
+            "2026-05-06T10:00:00-16:01",
+            "2026-05-06T10:00:00+99:00",
+            "2026-05-06T10:00:00[Europe/Atlantis]",
+            "2026-05-06T10:00:00+25:00[Europe/Berlin]",
         ] {
             assert!(parse_time(text).is_err(), "{text} should be refused");
         }
