@@ -93,7 +93,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Conditions {
         cx.within(section.context().map(str::to_owned));
         let read = match key {
             "when" => Conditions::parse(item, &[ROOT], &mut cx),
-            _ => Conditions::parse_comparison(item, ROOT, &mut cx),
+            _ => Conditions::parse_comparison(item, ROOT, &whole, &mut cx),
         };
         check_fields(item, &mut cx);
         both = both.and(read.unwrap_or_default());
@@ -101,6 +101,28 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Conditions {
         section.findings.mistakes.extend(found);
     }
     both
+}
+
+/// The path of a field of a comparison that leaves out the root. What no outcome has is a value of the vendor's own, as
+/// Call2Me writes its conditions: `follow_up_required`.
+fn whole(field: &str) -> String {
+    if is_own(first_name(field)) {
+        format!("{ROOT}.metadata.{field}")
+    } else {
+        format!("{ROOT}.{field}")
+    }
+}
+
+/// The name that a path begins with.
+fn first_name(path: &str) -> &str {
+    path.split(['.', '[']).next().unwrap_or_default()
+}
+
+/// Whether it is no field of an outcome, and not one that is mistyped.
+fn is_own(name: &str) -> bool {
+    !name.is_empty()
+        && !Outcome::FIELDS.contains(&name)
+        && did_you_mean(name, Outcome::FIELDS).is_none()
 }
 
 /// A field that no outcome has would never hold, without a word. What is no path at all has been reported.
@@ -112,13 +134,15 @@ fn check_fields(item: &Spanned<DeValue<'_>>, cx: &mut Collector) {
         for path in text.split(" or ").map(str::trim) {
             let (root, rest) = path.split_once('.').unwrap_or(("", path));
             let inner = if root == ROOT { rest } else { path };
-            let name = inner.split(['.', '[']).next().unwrap_or_default();
-            let of_rows = root != ROOT && is_row(item);
-            if name.is_empty() || of_rows || Outcome::FIELDS.contains(&name) {
+            let name = first_name(inner);
+            let is_known = Outcome::FIELDS.contains(&name);
+            if name.is_empty() || is_known || root != ROOT && (is_row(item) || is_own(name)) {
                 continue;
             }
             let help = match did_you_mean(name, Outcome::FIELDS) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => {
+                    format!("did you mean `{near}`? a value of your own is `metadata.{name}`")
+                }
                 None => format!(
                     "there are {}; a value of your own is `metadata.{name}`",
                     Outcome::FIELDS.join(", ")

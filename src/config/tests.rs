@@ -705,6 +705,26 @@ destinations = ["a"]
     );
     assert!(format!("{:?}", config.routes[0].when).contains("gold"));
 
+    // As Call2Me writes them: what no outcome has is a value of the vendor's own.
+    for (field, path) in [
+        ("follow_up_required", "outcome.metadata.follow_up_required"),
+        ("metadata.interest", "outcome.metadata.interest"),
+        ("interest.level", "outcome.metadata.interest.level"),
+        ("outcome.kind", "outcome.kind"),
+    ] {
+        let text = format!(
+            "[destinations.a]\nconnector = \"webhook\"\n[[routes]]\ndestinations = [\"a\"]\n\
+             condition = {{ field = \"{field}\", operator = \"==\", value = true }}\n"
+        );
+        let config = loaded(&text, &[]).config;
+        let read = config.routes[0]
+            .when
+            .paths()
+            .next()
+            .map(crate::mapping::Path::as_str);
+        assert_eq!(read, Some(path));
+    }
+
     let text = r#"
 [destinations.a]
 connector = "webhook"
@@ -714,21 +734,21 @@ when = [
   { field = "event.id", is = 1 },
   { field = "outcome.value", ovr = 1 },
 ]
-condition = { field = "follow_up_required", operator = "=", value = true }
+condition = { field = "outcome.follow_up_required", operator = "=", value = true }
 destinations = ["a"]
 [[routes]]
 when = "outcome.value > 100"
-condition = { field = "follow_up_required", operator = "==", value = true }
+condition = { field = "valu", operator = "==", value = true }
 destinations = ["a"]
 "#;
     insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
-    6:13 an outcome has no `valu` | did you mean `value`?
+    6:13 an outcome has no `valu` | did you mean `value`? a value of your own is `metadata.valu`
     7:14 `event` is not a known source | a field path starts with one of: outcome
     8:30 there is no operator called `ovr` | did you mean `over`?
     10:23 an outcome has no `follow_up_required` | there are kind, label, value, currency, notes, metadata, call_id, phone, email, booking_id, deal_id, contact_id, agent_id, occurred_at, basis, source, event, rule; a value of your own is `metadata.follow_up_required`
-    10:56 there is no operator called `=` | did you mean "=="? for more, write `when` with rows such as { field = "outcome.value", over = 100 }
+    10:64 there is no operator called `=` | did you mean "=="? for more, write `when` with rows such as { field = "outcome.value", over = 100 }
     13:8 conditions must be a list of rows | write [{ field = "event.type", is = "invoice.paid" }]
-    14:23 an outcome has no `follow_up_required` | there are kind, label, value, currency, notes, metadata, call_id, phone, email, booking_id, deal_id, contact_id, agent_id, occurred_at, basis, source, event, rule; a value of your own is `metadata.follow_up_required`
+    14:23 an outcome has no `valu` | did you mean `value`? a value of your own is `metadata.valu`
     "#);
 }
 
@@ -816,7 +836,7 @@ actions = []
     insta::assert_snapshot!(mistakes(text, &[]).join("\n"), @r#"
     2:15 there are two destinations `back-webhook` | give the action another `name`, or the other destination
     4:1 `type` is missing | say what is to be done, such as "webhook"
-    5:23 an outcome has no `knd` | did you mean `kind`?
+    5:23 an outcome has no `knd` | did you mean `kind`? a value of your own is `metadata.knd`
     8:1 `destinations.back.actions[1].url` is not an option | the options here are condition, config, mode, name, type, when
     13:11 `destinations.none.actions`: nothing would be done there | name at least one action, or leave `actions` out
     "#);

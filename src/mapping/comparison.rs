@@ -18,11 +18,12 @@ use crate::diagnostic::did_you_mean;
 const KEYS: [&str; 3] = ["field", "operator", "value"];
 
 impl Conditions {
-    /// Reads a comparison of a field of `root`, which may be left out before the field. Mistakes go to `cx`;
-    /// `None` when there are any.
+    /// Reads a comparison of a field of `root`. The root may be left out before the field: then `whole` is asked for
+    /// the path. Mistakes go to `cx`; `None` when there are any.
     pub fn parse_comparison(
         item: &Spanned<DeValue<'_>>,
         root: &str,
+        whole: &dyn Fn(&str) -> String,
         cx: &mut Collector,
     ) -> Option<Self> {
         let before = cx.errors();
@@ -42,7 +43,7 @@ impl Conditions {
         };
         let field = part("field", "\"kind\"");
         let operator = part("operator", "\"==\"");
-        let field = field.and_then(|field| read_field(field, root, cx));
+        let field = field.and_then(|field| read_field(field, root, whole, cx));
         let equal = operator.and_then(|operator| read_operator(operator, cx));
         let check = match table.get("value") {
             Some(value) => read_value(value, cx),
@@ -73,13 +74,18 @@ impl Conditions {
     }
 }
 
-fn read_field(item: &Spanned<DeValue<'_>>, root: &str, cx: &mut Collector) -> Option<Field> {
+fn read_field(
+    item: &Spanned<DeValue<'_>>,
+    root: &str,
+    whole: &dyn Fn(&str) -> String,
+    cx: &mut Collector,
+) -> Option<Field> {
     let text = cx.text("field", item)?;
     let has_root = text.split('.').next() == Some(root);
     let full = if has_root {
         text.to_owned()
     } else {
-        format!("{root}.{text}")
+        whole(text)
     };
     match Path::parse(&full, &[root]) {
         Ok(path) => Some(Field {
@@ -148,10 +154,15 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Conditions, Vec<String>> {
+        let whole = |field: &str| format!("outcome.{field}");
         let mut cx = Collector::new("f.toml", text);
         let table = cx.read(text).unwrap();
-        let read =
-            Conditions::parse_comparison(table.get("condition").unwrap(), "outcome", &mut cx);
+        let read = Conditions::parse_comparison(
+            table.get("condition").unwrap(),
+            "outcome",
+            &whole,
+            &mut cx,
+        );
         let told = |found: Vec<crate::diagnostic::Diagnostic>| {
             let one = |d: crate::diagnostic::Diagnostic| {
                 let (_, column) = d.position().unwrap();
