@@ -117,6 +117,9 @@ struct Batch {
     end: u64,
 }
 
+/// The line of a row, why it was rejected, and its fields if it could be read.
+type Rejected = (u64, String, Option<Value>);
+
 /// Reads a file batch by batch, as long as somebody takes them.
 ///
 /// # Errors
@@ -199,16 +202,35 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// Sends what was gathered.
+    /// Sends what was gathered. Rows that could not be read and those that the bridge rejects are told in the order of
+    /// the file.
     async fn send(&mut self, batch: Batch, file: &Path) -> Result<(), Failure> {
-        for (line, reason) in batch.unreadable {
-            self.reject(line, &reason, None);
+        let unreadable = batch.unreadable.into_iter();
+        let mut rejected: Vec<Rejected> = unreadable
+            .map(|(line, reason)| (line, reason, None))
+            .collect();
+        let sent = self
+            .post(batch.rows, &batch.lines, file, &mut rejected)
+            .await;
+        rejected.sort_by_key(|(line, ..)| *line);
+        for (line, reason, fields) in rejected {
+            self.reject(line, &reason, fields.as_ref());
         }
-        let Some(first) = batch.lines.first() else {
+        sent
+    }
+
+    async fn post(
+        &mut self,
+        rows: Vec<Map<String, Value>>,
+        lines: &[u64],
+        file: &Path,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<(), Failure> {
+        let Some(first) = lines.first() else {
             return Ok(());
         };
         let mut body = self.beside.clone();
-        let rows = batch.rows.into_iter().map(Value::Object).collect();
+        let rows = rows.into_iter().map(Value::Object).collect();
         body.insert(self.wares.name.to_owned(), Value::Array(rows));
         let body = Value::Object(body);
         let sent = self.client.post(self.wares.path, &body).await;
@@ -227,15 +249,14 @@ impl Importer<'_> {
         for (count, (key, _)) in self.counts.iter_mut().zip(self.wares.counts) {
             *count += answer[*key].as_u64().unwrap_or(0);
         }
-        for rejected in answer["rejected"].as_array().into_iter().flatten() {
-            let index = rejected["index"]
+        for refused in answer["rejected"].as_array().into_iter().flatten() {
+            let index = refused["index"]
                 .as_u64()
                 .and_then(|index| usize::try_from(index).ok());
-            if let Some((index, line)) =
-                index.and_then(|index| Some((index, batch.lines.get(index)?)))
-            {
-                let reason = rejected["reason"].as_str().unwrap_or("no reason given");
-                self.reject(*line, reason, body[self.wares.name].get(index));
+            if let Some((index, line)) = index.and_then(|index| Some((index, lines.get(index)?))) {
+                let reason = refused["reason"].as_str().unwrap_or("no reason given");
+                let fields = body[self.wares.name].get(index).cloned();
+                rejected.push((*line, reason.to_owned(), fields));
             }
         }
         Ok(())

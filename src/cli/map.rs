@@ -227,19 +227,54 @@ fn tell(fact: &Fact) -> String {
             )
         }
         Fact::Appointment(fact) => format!(
-            "appointment {:?} at {} (rule {})",
-            fact.change,
+            "appointment {} at {} (rule {})",
+            fact.change.as_str(),
             told(fact.occurred_at),
             fact.rule
-        )
-        .to_lowercase(),
+        ),
         Fact::Release(fact) => format!("releases corrections up to {}", told(fact.occurred_at)),
         Fact::Call(fact) => format!(
-            "call {:?} at {} (rule {})",
-            fact.change,
+            "call {} at {} (rule {})",
+            fact.change.as_str(),
             told(fact.occurred_at),
             fact.rule
-        )
-        .to_lowercase(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppointmentChange, AppointmentFact, CallChange, CallFact, Subject};
+
+    #[test]
+    fn facts_are_told_with_the_words_of_the_rules_and_moments_as_they_are() {
+        let at: jiff::Timestamp = "2026-11-21T22:59:21.16Z".parse().unwrap();
+        let appointment = Fact::Appointment(AppointmentFact {
+            change: AppointmentChange::NoShowMarked,
+            subject: Subject::default(),
+            occurred_at: at,
+            start: None,
+            end: None,
+            metadata: serde_json::Map::new(),
+            rule: "Missed".to_owned(),
+        });
+        let call = Fact::Call(CallFact {
+            change: CallChange::Analyzed,
+            subject: Subject::default(),
+            occurred_at: at,
+            start: None,
+            end: None,
+            metadata: serde_json::Map::new(),
+            rule: "heard".to_owned(),
+        });
+        let at = told(at);
+        assert_eq!(
+            (tell(&appointment), tell(&call)),
+            (
+                format!("appointment no_show_marked at {at} (rule Missed)"),
+                format!("call analyzed at {at} (rule heard)")
+            )
+        );
     }
 }

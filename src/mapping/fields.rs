@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::trace::shown;
 use super::value::{Literal, as_text};
-use crate::model::{Basis, CallChange, Fact, Subject, parse_time};
+use crate::model::{Basis, Fact, Subject, parse_time};
 
 /// What a fact is: the key a rule says it by, and its word, e.g. `outcome` and `closed`.
 pub fn kind_of(fact: &Fact) -> (&'static str, &'static str) {
@@ -13,14 +13,7 @@ pub fn kind_of(fact: &Fact) -> (&'static str, &'static str) {
         Fact::Outcome(outcome) => ("outcome", outcome.kind.as_str()),
         Fact::Retraction(retraction) => ("retract", retraction.kind.as_str()),
         Fact::Appointment(appointment) => ("appointment", appointment.change.as_str()),
-        Fact::Call(call) => (
-            "call",
-            match call.change {
-                CallChange::Started => "started",
-                CallChange::Ended => "ended",
-                CallChange::Analyzed => "analyzed",
-            },
-        ),
+        Fact::Call(call) => ("call", call.change.as_str()),
         Fact::Release(_) => ("release", "manual"),
     }
 }

@@ -128,6 +128,17 @@ pub enum CallChange {
     Analyzed,
 }
 
+impl CallChange {
+    /// The word used in rules and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ended => "ended",
+            Self::Analyzed => "analyzed",
+        }
+    }
+}
+
 /// A call that the voice platform told us of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallFact {

@@ -94,6 +94,17 @@ async fn calls_come_from_files_of_every_make() {
     );
     assert_eq!((done.code, lines(&rejected)), (2, vec![2]), "{done:?}");
     assert!(rejected[0]["reason"].as_str().unwrap().contains("UTF-8"));
+    // Whoever rejects a row, all are told in the order of the file; a quote that is never closed ends it.
+    let csv = "call_id,agent_id\n,a\ntoo,many,cells\n,b\nc9,a\nc10,\"a\nc11,b\nc12,b\n";
+    let (done, rejected) = import.file("calls", "f.csv", csv, &[]);
+    assert_eq!(
+        (done.code, lines(&rejected)),
+        (2, vec![2, 3, 4, 6]),
+        "{done:?}"
+    );
+    assert_eq!(done.json()["created"], 1);
+    let told = rejected[3]["reason"].as_str().unwrap();
+    assert!(told.contains("the quote that opens in line 6"), "{told}");
     let (done, _) = import.file("calls", "e.csv", b"\xff\xfec\0a\0", &[]);
     assert!(done.code != 0 && done.stderr.contains("UTF-16"), "{done:?}");
     bridge.stop().await;
