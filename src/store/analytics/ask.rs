@@ -128,6 +128,32 @@ struct Picture {
     buckets: usize,
 }
 
+/// Outcomes where they count by touch, and the calls that several of them count at; `None` where they count at their own
+/// calls.
+async fn touched(
+    store: &Store,
+    base: &Base,
+    attribution: Attribution,
+    series: &[(i64, Series)],
+    wanted: &[usize],
+    buckets: &[Period],
+) -> Result<Option<(Vec<Cell>, Vec<Shared>)>, StoreError> {
+    if attribution == Attribution::Recorded {
+        return Ok(None);
+    }
+    let wanted = wanted.iter().copied();
+    let wanted: Vec<usize> = wanted
+        .filter(|place| has_outcome(&series[*place].1))
+        .collect();
+    let base = Base {
+        attribution,
+        ..base.clone()
+    };
+    let outcomes = store.cells(&base, series, &wanted, buckets).await?;
+    let shared = store.shared(&base, series, &outcomes, buckets).await?;
+    Ok(Some((outcomes, shared)))
+}
+
 impl Picture {
     async fn take(
         store: &Store,
@@ -141,31 +167,19 @@ impl Picture {
             wanted,
             base,
         } = asked;
-        let calls = match &base {
-            None => Vec::new(),
-            Some(base) => store.cells(base, &series, &wanted, buckets).await?,
-        };
-        let (outcomes, shared) = match base {
-            Some(base) if attribution != Attribution::Recorded => {
-                let wanted: Vec<usize> = wanted
-                    .iter()
-                    .copied()
-                    .filter(|place| has_outcome(&series[*place].1))
-                    .collect();
-                let base = Base {
-                    attribution,
-                    ..base
-                };
-                let outcomes = store.cells(&base, &series, &wanted, buckets).await?;
-                let shared = store.shared(&base, &series, &outcomes, buckets).await?;
-                (outcomes, shared)
-            }
-            _ => {
-                let outcomes = calls.iter().copied();
-                let outcomes = outcomes.filter(|cell| has_outcome(&series[cell.series].1));
-                (outcomes.collect(), Vec::new())
+        let (calls, touched) = match &base {
+            None => (Vec::new(), None),
+            Some(base) => {
+                let calls = store.cells(base, &series, &wanted, buckets);
+                let touched = touched(store, base, attribution, &series, &wanted, buckets);
+                tokio::try_join!(calls, touched)?
             }
         };
+        let (outcomes, shared) = touched.unwrap_or_else(|| {
+            let outcomes = calls.iter().copied();
+            let outcomes = outcomes.filter(|cell| has_outcome(&series[cell.series].1));
+            (outcomes.collect(), Vec::new())
+        });
         Ok(Self {
             scope: scope.clone(),
             attribution,
