@@ -37,6 +37,21 @@ secret = "a-generic-secret"
 header = "x-signature"
 "#;
 
+const SIGNING: [&str; 7] = [
+    "team", "calendly", "stripe", "hubspot", "shopify", "close", "generic",
+];
+
+fn body(bridge: &TestBridge) -> RequestParts {
+    bridge.unsigned(r#"{"id":"1","event":"something","amount":10}"#)
+}
+
+fn without_signature(mut parts: RequestParts) -> RequestParts {
+    parts.headers.retain(|(name, _)| {
+        !(name.contains("sig") || name.contains("hmac") || name == "authorization")
+    });
+    parts
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verification_is_switched_off_only_where_that_is_spelled_out_and_says_so() {
     let open = "\n[sources.open]\nconnector = \"standard-webhooks\"\nverification = \"none\"\n";
@@ -65,21 +80,6 @@ async fn verification_is_switched_off_only_where_that_is_spelled_out_and_says_so
         "{warnings}"
     );
     assert!(!warnings.contains("`team`"), "{warnings}");
-}
-
-const SIGNING: [&str; 7] = [
-    "team", "calendly", "stripe", "hubspot", "shopify", "close", "generic",
-];
-
-fn body(bridge: &TestBridge) -> RequestParts {
-    bridge.unsigned(r#"{"id":"1","event":"something","amount":10}"#)
-}
-
-fn without_signature(mut parts: RequestParts) -> RequestParts {
-    parts.headers.retain(|(name, _)| {
-        !(name.contains("sig") || name.contains("hmac") || name == "authorization")
-    });
-    parts
 }
 
 #[tokio::test(flavor = "multi_thread")]
