@@ -122,8 +122,8 @@ pub fn is_withdrawn(entries: &[Entry], revision: &Revision) -> bool {
         .any(|entry| matches!(entry, Entry::Withdrawal(w) if w.covers(revision)))
 }
 
-/// The current truth of `entries`.
-pub fn current(entries: &[Entry], precedence: Precedence) -> Option<&Revision> {
+/// The revisions that nothing takes back.
+pub fn holding(entries: &[Entry]) -> impl Iterator<Item = &Revision> {
     entries
         .iter()
         .filter_map(|entry| match entry {
@@ -131,7 +131,19 @@ pub fn current(entries: &[Entry], precedence: Precedence) -> Option<&Revision> {
             Entry::Withdrawal(_) => None,
         })
         .filter(|revision| !is_withdrawn(entries, revision))
-        .max_by_key(|revision| rank(revision, precedence))
+}
+
+/// The current truth of `entries`.
+pub fn current(entries: &[Entry], precedence: Precedence) -> Option<&Revision> {
+    holding(entries).max_by_key(|revision| rank(revision, precedence))
+}
+
+/// The furthest that the lead came, by what holds in `entries`, be it the truth or not: a deal that is lost does not undo
+/// that its appointment was attended.
+pub fn furthest(entries: &[Entry]) -> Option<OutcomeKind> {
+    holding(entries)
+        .map(|revision| revision.kind)
+        .max_by_key(|kind| kind.progress())
 }
 
 /// Why `winner` is the truth and `loser` is not, in words that follow "out_… is the truth: ".
@@ -213,14 +225,8 @@ pub fn compact(entries: &mut Vec<Entry>, precedence: Precedence, cap: usize) {
     else {
         return;
     };
-    let mut holding: Vec<_> = entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Outcome(revision) if !is_withdrawn(entries, revision) => {
-                Some(rank(revision, precedence))
-            }
-            _ => None,
-        })
+    let mut holding: Vec<_> = holding(entries)
+        .map(|revision| rank(revision, precedence))
         .collect();
     holding.sort_unstable_by(|a, b| b.cmp(a));
     let best = holding.get((cap / 2).max(1) - 1).or(holding.last());
@@ -318,6 +324,20 @@ mod tests {
 
     fn truth(entries: &[Entry], precedence: Precedence) -> Option<u64> {
         current(entries, precedence).map(|r| number(r.outcome.event))
+    }
+
+    #[test]
+    fn the_furthest_is_what_holds_whether_it_is_the_truth_or_not() {
+        let mut entries = vec![
+            Entry::Outcome(revision(1, OutcomeKind::Lost, 30)),
+            Entry::Outcome(revision(2, OutcomeKind::NoShow, 10)),
+            Entry::Outcome(revision(3, OutcomeKind::Shown, 20)),
+        ];
+        assert_eq!(truth(&entries, Precedence::FinalFirst), Some(1));
+        assert_eq!(furthest(&entries), Some(OutcomeKind::Shown));
+        entries.push(withdrawal(4, OutcomeKind::Shown, 20, 0));
+        assert_eq!(furthest(&entries), Some(OutcomeKind::NoShow));
+        assert_eq!(furthest(&[]), None);
     }
 
     #[test]

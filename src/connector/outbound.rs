@@ -211,6 +211,11 @@ impl Outbound {
         self.rules.can_clear
     }
 
+    /// Whether the destination counts how far a call came, whatever its truth.
+    pub fn counts_progress(&self) -> bool {
+        self.rules.transport == Transport::Store
+    }
+
     /// The outcome's address: the first whose parts are all known.
     ///
     /// # Errors

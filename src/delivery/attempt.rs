@@ -82,6 +82,7 @@ impl Worker {
                     delivery: claim.delivery,
                     target: claim.target.clone(),
                     outcome: claim.outcome.clone(),
+                    furthest: claim.furthest,
                 };
                 Tried::Sent(match store.record(record).await {
                     Ok(recorded) => Sent::recorded_in_store(recorded.call),

@@ -43,8 +43,9 @@ pub fn currency(code: &str) -> Result<Currency, MoneyError> {
         .map_err(|_unknown| MoneyError::Currency(code.chars().take(20).collect()))
 }
 
-/// Reads an amount with a decimal point: `1234.5`, `1,234.50`, `$ 1,234,567.891`, `12 345.6`.
-/// Anything that would have to be guessed (`1.234,50`, `1,5`, words) is refused.
+/// Reads an amount with a decimal point: `1234.5`, `1,234.50`, `$ 1,234,567.891`, `12 345.6`, `.5`.
+/// Anything that would have to be guessed (`1.234,50`, `1,5`, words) is refused, and so is a currency's code, which would be
+/// lost.
 ///
 /// # Errors
 /// [`MoneyError::Amount`].
@@ -90,8 +91,9 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
         return Err(refuse());
     };
     let grouped_in_threes = groups.iter().all(|g| g.len() == 3 && all_digits(g));
-    let first_fits =
-        !first.is_empty() && all_digits(first) && (groups.is_empty() || first.len() <= 3);
+    let is_bare_fraction = first.is_empty() && groups.is_empty() && !fraction.is_empty();
+    let first_fits = is_bare_fraction
+        || (!first.is_empty() && all_digits(first) && (groups.is_empty() || first.len() <= 3));
     if !grouped_in_threes || !first_fits {
         return Err(refuse());
     }
@@ -135,6 +137,8 @@ mod tests {
             ("1,234", "1234"),
             ("1.234", "1.234"),
             ("-42", "-42"),
+            (".5", "0.5"),
+            ("-$.05", "-0.05"),
             ("-$42.10", "-42.10"),
             ("1234567890123.45", "1234567890123.45"),
         ] {
@@ -149,6 +153,9 @@ mod tests {
             "1,23,456",
             "--1",
             "1.",
+            ".",
+            ",234",
+            "12.50 EUR",
             "NaN",
         ] {
             assert!(parse_amount(text).is_err(), "{text} should be refused");

@@ -46,6 +46,16 @@ impl OutcomeKind {
         }
     }
 
+    /// How far the lead had come when it happened: 0 says nothing, 1 had an appointment, 2 attended it, 3 bought.
+    pub fn progress(self) -> u8 {
+        match self {
+            Self::Lost | Self::FollowUp => 0,
+            Self::NoShow => 1,
+            Self::Shown => 2,
+            Self::Closed => 3,
+        }
+    }
+
     /// Whether the matter is decided (`closed`, `lost`). Decided outcomes outrank open ones.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Closed | Self::Lost)

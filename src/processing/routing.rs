@@ -299,6 +299,7 @@ impl Routing {
             mode: destination.mode,
             precedence: destination.precedence,
             can_clear: destination.outbound.can_clear(),
+            counts_progress: destination.outbound.counts_progress(),
             max_age: max_age(destination, parcel.outcome, routed.not_before),
             change: parcel.change.clone(),
             not_before: routed.not_before,

@@ -46,6 +46,7 @@ macro_rules! contract_suite {
             a_final_outcome_outranks_and_a_withdrawal_gives_way
             nothing_left_is_cleared_or_said_to_be_impossible
             what_the_target_holds_is_not_sent_again
+            who_counts_how_far_a_lead_came_is_told_when_that_changes
             a_newer_truth_overtakes_one_in_flight
             a_replay_sends_only_what_changed
             a_replay_without_the_outcome_takes_it_back
@@ -135,6 +136,7 @@ pub(crate) fn change(destination: &str, target: &str, change: Change) -> LaneCha
         mode: Mode::Newest,
         precedence: Precedence::FinalFirst,
         can_clear: false,
+        counts_progress: false,
         max_age: SignedDuration::from_hours(72),
         change,
         not_before: None,
@@ -450,6 +452,52 @@ pub(crate) async fn what_the_target_holds_is_not_sent_again(f: &Fixture) {
     let closed = f.say(3, "t", OutcomeKind::Closed, 2).await;
     f.retract(4, "t", OutcomeKind::Closed, 3, false).await;
     assert_eq!(f.states_of(closed).await, [DeliveryState::Cancelled]);
+    assert!(f.claim().await.is_empty());
+}
+
+pub(crate) async fn who_counts_how_far_a_lead_came_is_told_when_that_changes(f: &Fixture) {
+    let counted = |what| LaneChange {
+        counts_progress: true,
+        ..change("crm-a", "t", what)
+    };
+    let say = async |n: u64, kind: OutcomeKind, at: i64| {
+        let id = f.accept(n).await;
+        let fact = Fact::Outcome(outcome(id, kind, at));
+        let processed = mapped(vec![fact], vec![counted(Change::Outcome(0))]);
+        f.queue.settle_event(id, processed).await.unwrap();
+        id
+    };
+    let told = async || {
+        let claim = f.deliver_one().await;
+        (kind(&claim), claim.furthest)
+    };
+    let (lost, shown) = (Some(OutcomeKind::Lost), Some(OutcomeKind::Shown));
+    say(1, OutcomeKind::Lost, 9).await;
+    assert_eq!(told().await, (lost, lost));
+    // It comes late, as what is only assumed does: the truth stays, and how far the lead came is told.
+    let attended = say(2, OutcomeKind::Shown, 5).await;
+    assert_eq!(told().await, (lost, shown));
+    let states = f.states_of(attended).await;
+    assert_eq!(
+        states,
+        [DeliveryState::Delivered, DeliveryState::Superseded]
+    );
+    // Nothing new: another that attended, and an appointment that was missed before.
+    say(3, OutcomeKind::Shown, 6).await;
+    say(4, OutcomeKind::NoShow, 4).await;
+    assert!(f.claim().await.is_empty());
+    let id = f.accept(5).await;
+    let retract = counted(Change::Retract(OutcomeKind::Shown, later(7)));
+    let processed = mapped(Vec::new(), vec![retract]);
+    f.queue.settle_event(id, processed).await.unwrap();
+    assert_eq!(told().await, (lost, Some(OutcomeKind::NoShow)));
+    // A sale says by itself that the appointment was attended.
+    say(6, OutcomeKind::Closed, 10).await;
+    assert_eq!(
+        told().await,
+        (Some(OutcomeKind::Closed), Some(OutcomeKind::Closed))
+    );
+    say(7, OutcomeKind::Shown, 8).await;
     assert!(f.claim().await.is_empty());
 }
 

@@ -184,6 +184,9 @@ pub struct LaneChange {
     pub precedence: Precedence,
     /// Whether the destination can be told that nothing holds any more.
     pub can_clear: bool,
+    /// Whether the destination counts how far a call came, so that it is told when that changes, too. Without meaning
+    /// for [`Mode::Each`].
+    pub counts_progress: bool,
     /// How long deliveries may be tried before they become dead letters, counted from now.
     pub max_age: jiff::SignedDuration,
     /// What changes.
@@ -234,6 +237,9 @@ pub struct DeliveryView {
     pub due_at: Option<Timestamp>,
     /// When it reached its state.
     pub changed_at: Timestamp,
+    /// The furthest that the lead came, as far as its lane knows now.
+    #[serde(skip)]
+    pub furthest: Option<OutcomeKind>,
 }
 
 /// A revision as it is shown beside others.
@@ -296,6 +302,8 @@ pub struct Claim {
     pub target: String,
     /// The outcome to bring; `None` when the target has to be told that nothing holds any more.
     pub outcome: Option<StoredOutcome>,
+    /// The furthest that the lead came, as far as the lane knows: see [`crate::truth::furthest`].
+    pub furthest: Option<OutcomeKind>,
     /// Attempts made before this one.
     pub attempts: u32,
     /// When the delivery was created.

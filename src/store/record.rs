@@ -15,10 +15,10 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::error::StoreError;
 use super::figure::{self, Stale};
 use super::standing::{
-    COLUMNS, DELIVERY, Entry, Held, Holding, Session, Standing, in_pieces, push_list, stage,
-    standing,
+    BOOKED, COLUMNS, DELIVERY, Entry, Held, Holding, SHOWN, Session, Standing, in_pieces,
+    push_list, stage, standing,
 };
-use crate::model::{Basis, DeliveryId, Phone, Subject};
+use crate::model::{Basis, DeliveryId, OutcomeKind, Phone, Subject};
 use crate::queue::StoredOutcome;
 
 /// What a delivery brings to the store.
@@ -30,6 +30,8 @@ pub struct Record {
     pub target: String,
     /// What holds now; `None` when nothing does any more.
     pub outcome: Option<StoredOutcome>,
+    /// The furthest that the lead came, as far as the queue knows, whatever holds.
+    pub furthest: Option<OutcomeKind>,
 }
 
 /// What recording did.
@@ -37,8 +39,8 @@ pub struct Record {
 pub struct Recorded {
     /// The call's id in the store.
     pub call: String,
-    /// The id of the log's entry.
-    pub log: String,
+    /// The id of the log's entry; `None` when it brought what held already.
+    pub log: Option<String>,
     /// Whether anything was written; `false` when this delivery was recorded before.
     pub changed: bool,
 }
@@ -57,6 +59,8 @@ struct Entering<'r> {
     call: Standing,
     is_new: bool,
     after: Option<Holding>,
+    /// It brings what holds already: only how far the call came may be another.
+    is_repeat: bool,
     refused: Option<&'static str>,
     reached: i64,
 }
@@ -80,7 +84,7 @@ pub(super) async fn write_all(
             if let Some(call) = known.logged.get(&log) {
                 answers[place] = Some(Recorded {
                     call: call.clone(),
-                    log,
+                    log: Some(log),
                     changed: false,
                 });
                 continue;
@@ -101,9 +105,9 @@ pub(super) async fn write_all(
         round.write(session).await?;
         for entering in round.entering {
             answers[entering.place] = Some(Recorded {
+                changed: !entering.is_repeat || entering.reached != entering.call.reached,
+                log: (!entering.is_repeat).then_some(entering.log),
                 call: entering.call.id,
-                log: entering.log,
-                changed: true,
             });
         }
     }
@@ -118,13 +122,19 @@ impl<'r> Entering<'r> {
     fn of(place: usize, record: &'r Record, log: String, call: Standing, is_new: bool) -> Self {
         let after = record.outcome.as_ref().map(holding);
         let refused = refusal(call.current.as_ref(), after.as_ref());
+        let is_repeat = after.is_some() && after == call.current;
         let reached = match (refused, &record.outcome) {
-            (None, Some(stored)) => stage(
-                call.reached,
-                Some(stored.outcome.kind.as_str()),
-                stored.outcome.label.as_deref(),
-                stored.outcome.subject.booking_id.is_some(),
-            ),
+            (None, Some(stored)) => {
+                // What holds already does not tell again of what only it was known to have reached.
+                let before = if is_repeat { BOOKED } else { i64::MAX };
+                furthest_stage(record.furthest)
+                    | stage(
+                        call.reached & before,
+                        Some(stored.outcome.kind.as_str()),
+                        stored.outcome.label.as_deref(),
+                        stored.outcome.subject.booking_id.is_some(),
+                    )
+            }
             (None, None) => stage(call.reached, None, None, false),
             (Some(_), _) => call.reached,
         };
@@ -135,9 +145,15 @@ impl<'r> Entering<'r> {
             call,
             is_new,
             after,
+            is_repeat,
             refused,
             reached,
         }
+    }
+
+    /// The number of the call's change, which a repeat does not count as.
+    fn revision(&self) -> i64 {
+        self.call.revision + i64::from(!self.is_repeat)
     }
 
     fn subject(&self) -> Option<&Subject> {
@@ -209,6 +225,7 @@ impl Round<'_> {
         let entries: Vec<_> = self
             .entering
             .iter()
+            .filter(|one| !one.is_repeat)
             .map(|one| (&one.call, one.entry()))
             .collect();
         session.log(&entries).await?;
@@ -216,11 +233,16 @@ impl Round<'_> {
             .entering
             .iter()
             .filter(|one| {
-                one.refused.is_none() && (one.after.is_some() || one.call.current.is_some())
+                !one.is_repeat
+                    && one.refused.is_none()
+                    && (one.after.is_some() || one.call.current.is_some())
             })
             .map(|one| (&one.call, one.after.as_ref()))
             .collect();
         session.hold(&held).await?;
+        for one in self.entering.iter().filter(|one| one.is_repeat) {
+            session.touched(one.call.no, false);
+        }
         for one in &self.entering {
             if !one.is_new && one.tells_who() {
                 session.freshen().await?;
@@ -232,6 +254,15 @@ impl Round<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The stages that are told by the furthest that the lead came. Whether the sale still holds is told by the outcome alone.
+fn furthest_stage(furthest: Option<OutcomeKind>) -> i64 {
+    match furthest.map_or(0, OutcomeKind::progress) {
+        0 => 0,
+        1 => BOOKED,
+        _ => BOOKED | SHOWN,
     }
 }
 
@@ -412,7 +443,7 @@ async fn insert_calls(
             row.push_bind(call.no)
                 .push_bind(call.id.as_str())
                 .push_bind(call.target.as_deref())
-                .push_bind(call.revision + 1)
+                .push_bind(one.revision())
                 .push_bind(one.reached)
                 .push_bind(call.agent_id.as_deref())
                 .push_bind(call.call_id.as_deref())
@@ -433,7 +464,7 @@ async fn count(session: &mut Session<'_>, known: &[&Entering<'_>]) -> Result<(),
         let mut query = QueryBuilder::<Sqlite>::new("WITH v(no, revision, reached) AS (");
         query.push_values(piece, |mut row, one| {
             push_number(&mut row, one.call.no);
-            push_number(&mut row, one.call.revision + 1);
+            push_number(&mut row, one.revision());
             push_number(&mut row, one.reached);
         });
         query.push(") UPDATE calls SET revision = v.revision, reached = v.reached, updated_at = ");
@@ -453,7 +484,7 @@ async fn teach(session: &mut Session<'_>, known: &[&Entering<'_>]) -> Result<(),
         query.push_values(piece, |mut row, one| {
             let subject = one.subject();
             push_number(&mut row, one.call.no);
-            push_number(&mut row, one.call.revision + 1);
+            push_number(&mut row, one.revision());
             push_number(&mut row, one.reached);
             push_text(&mut row, subject.and_then(|s| s.agent_id.as_deref()));
             push_text(&mut row, subject.and_then(|s| s.call_id.as_deref()));

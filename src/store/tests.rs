@@ -67,6 +67,7 @@ fn sets(number: u64, target: &str, kind: OutcomeKind) -> Record {
         delivery: delivery(number),
         target: target.to_owned(),
         outcome: Some(outcome(number, kind)),
+        furthest: Some(kind),
     }
 }
 
@@ -75,6 +76,7 @@ fn clears(number: u64, target: &str) -> Record {
         delivery: delivery(number),
         target: target.to_owned(),
         outcome: None,
+        furthest: None,
     }
 }
 
@@ -154,7 +156,7 @@ async fn each_change_is_logged_with_what_held_before() {
         ]
     );
     assert_eq!(log[1].recorded_at, noon() + SignedDuration::from_secs(9));
-    assert_eq!(log[2].id, recorded.log);
+    assert_eq!(Some(&log[2].id), recorded.log.as_ref());
     assert!(log.iter().all(|l| l.status == "success"));
     let call = store.call("t").await.unwrap().unwrap();
     assert_eq!((call.revision, call.outcome), (3, None));

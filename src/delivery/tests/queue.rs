@@ -66,6 +66,7 @@ impl FakeQueue {
                 destination: DestinationName::new(destination).unwrap(),
                 target: target.to_owned(),
                 outcome: Some(stored_outcome(event, OutcomeKind::Closed, now)),
+                furthest: Some(OutcomeKind::Closed),
                 attempts: 0,
                 created_at: now,
                 expires_at: now + SignedDuration::from_hours(1),

@@ -122,5 +122,6 @@ async fn delivered(office: &Office, id: DeliveryId) -> Result<Option<Record>, Ap
         delivery: id,
         target: view.target,
         outcome,
+        furthest: view.furthest,
     }))
 }

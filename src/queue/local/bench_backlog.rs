@@ -137,6 +137,7 @@ fn closed(
         mode: Mode::Newest,
         precedence: Precedence::default(),
         can_clear: false,
+        counts_progress: false,
         max_age: SignedDuration::from_hours(72),
         change: Change::Outcome(0),
         not_before: None,

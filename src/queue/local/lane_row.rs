@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::{Basis, DeliveryId, EventId, Mode, OutcomeKind, Precedence};
+use crate::queue::LaneChange;
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
 
 use super::codec::{Corrupt, Get, Put};
@@ -26,16 +27,36 @@ pub(super) struct Open {
     pub due_ms: u64,
 }
 
+/// What a lane knows of its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub precedence: Precedence,
+    /// Whether it can be told that nothing holds any more.
+    pub can_clear: bool,
+    /// Whether it counts how far a call came.
+    pub counts_progress: bool,
+}
+
+impl Rules {
+    /// What a change says of its destination.
+    pub(super) fn of(change: &LaneChange) -> Self {
+        Self {
+            precedence: change.precedence,
+            can_clear: change.can_clear,
+            counts_progress: change.counts_progress,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct LaneRow {
     pub destination: String,
     pub target: String,
-    pub precedence: Precedence,
+    pub rules: Rules,
     /// Since version 2, as is [`LaneRow::last_turn`].
     pub mode: Mode,
     /// With [`Mode::Each`]: the last place given out in the lane's line, see [`super::line`].
     pub last_turn: u64,
-    pub can_clear: bool,
     pub entries: Vec<Entry>,
     pub holds: Holds,
     pub open: Option<Open>,
@@ -44,6 +65,9 @@ pub(super) struct LaneRow {
 }
 
 const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest];
+/// Flags of [`Rules`], in one byte.
+const CAN_CLEAR: u8 = 1;
+const COUNTS_PROGRESS: u8 = 2;
 const MODES: [Mode; 2] = [Mode::Newest, Mode::Each];
 const BASES: [Basis; 3] = [Basis::Inferred, Basis::Reported, Basis::Manual];
 
@@ -115,8 +139,12 @@ impl Row for LaneRow {
     fn write(&self, out: &mut Vec<u8>) {
         out.put_text(&self.destination);
         out.put_text(&self.target);
-        put_choice(out, Some(self.precedence), &PRECEDENCES);
-        out.put_u8(u8::from(self.can_clear));
+        put_choice(out, Some(self.rules.precedence), &PRECEDENCES);
+        let flags = [
+            (self.rules.can_clear, CAN_CLEAR),
+            (self.rules.counts_progress, COUNTS_PROGRESS),
+        ];
+        out.put_u8(flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum());
         match self.holds {
             Holds::Nothing => out.put_u8(0),
             Holds::Unknown => out.put_u8(1),
@@ -139,13 +167,19 @@ impl Row for LaneRow {
 
     fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
         let corrupt = get.corrupt();
+        let (destination, target) = (get.text()?.to_owned(), get.text()?.to_owned());
+        let precedence = get_choice(get, &PRECEDENCES)?.ok_or(corrupt)?;
+        let flags = get.u8()?;
         let mut lane = Self {
-            destination: get.text()?.to_owned(),
-            target: get.text()?.to_owned(),
-            precedence: get_choice(get, &PRECEDENCES)?.ok_or(corrupt)?,
+            destination,
+            target,
+            rules: Rules {
+                precedence,
+                can_clear: flags & CAN_CLEAR != 0,
+                counts_progress: flags & COUNTS_PROGRESS != 0,
+            },
             mode: Mode::Newest,
             last_turn: 0,
-            can_clear: get.u8()? != 0,
             holds: match get.u8()? {
                 0 => Holds::Nothing,
                 1 => Holds::Unknown,
@@ -220,7 +254,8 @@ mod tests {
         #[test]
         fn lane_rows_read_back(
             (destination, target) in any::<(String, String)>(),
-            (newest, can_clear, holds) in any::<(bool, bool, Option<Option<u64>>)>(),
+            (newest, can_clear, counts_progress) in any::<(bool, bool, bool)>(),
+            holds in any::<Option<Option<u64>>>(),
             (each, last_turn) in any::<(bool, u64)>(),
             open in any::<Option<(u64, u16, u64)>>(),
             receipt: Vec<u8>,
@@ -229,10 +264,13 @@ mod tests {
             let row = LaneRow {
                 destination,
                 target,
-                precedence: PRECEDENCES[usize::from(newest)],
+                rules: Rules {
+                    precedence: PRECEDENCES[usize::from(newest)],
+                    can_clear,
+                    counts_progress,
+                },
                 mode: MODES[usize::from(each)],
                 last_turn,
-                can_clear,
                 entries,
                 holds: match holds {
                     None => Holds::Nothing,

@@ -4,11 +4,11 @@
 //! Three steps, each looking only at the lane's row: is the open delivery still right; does the target
 //! need something; and what became of each outcome of this event, so that everything is accounted for.
 
-use crate::model::{DeliveryId, DeliveryState, EventId, OutcomeId, OutcomeKind, Precedence};
+use crate::model::{DeliveryId, DeliveryState, EventId, OutcomeId, OutcomeKind};
 use crate::queue::{QueueError, Result};
 use crate::truth::{self, Entry, Revision};
 
-use super::lane_row::{Holds, LaneRow, Open};
+use super::lane_row::{Holds, LaneRow, Open, Rules};
 use super::row::DeliveryRow;
 use super::tree::{self, Hash16, Tree};
 use super::tx::{Tx, due_after, moment};
@@ -23,8 +23,8 @@ pub(super) struct Reviser<'a> {
     /// The number that the event's next delivery gets.
     pub next_delivery: &'a mut u16,
     pub max_age_ms: u64,
-    /// What the event says of the destination: its precedence, and whether it can be cleared.
-    pub rules: Option<(Precedence, bool)>,
+    /// What the event says of the destination.
+    pub rules: Option<Rules>,
 }
 
 /// A delivery to be noted.
@@ -75,10 +75,9 @@ pub(super) fn revise(
     if is_known(lane, said, reviser) {
         return Ok(false);
     }
-    let before = truth::current(&lane.entries, lane.precedence).cloned();
-    if let Some((precedence, can_clear)) = reviser.rules {
-        lane.precedence = precedence;
-        lane.can_clear = can_clear;
+    let before = truth_of(lane);
+    if let Some(rules) = reviser.rules {
+        lane.rules = rules;
     }
     lane.entries.retain(|entry| entry.event() != reviser.event);
     for entry in said {
@@ -87,11 +86,12 @@ pub(super) fn revise(
         }
     }
     let all = lane.entries.clone();
-    truth::compact(&mut lane.entries, lane.precedence, MAX_ENTRIES);
-    let now = truth::current(&lane.entries, lane.precedence).cloned();
+    truth::compact(&mut lane.entries, lane.rules.precedence, MAX_ENTRIES);
+    let now = truth_of(lane);
 
     close_outdated(tx, key, lane, now.as_ref(), &all)?;
     let opened = open_needed(tx, key, lane, before.as_ref(), now.as_ref(), reviser)?;
+    let now = now.map(|(truth, _)| truth);
     for entry in said {
         if let Entry::Outcome(revision) = entry
             && opened != Some(revision.outcome)
@@ -102,11 +102,28 @@ pub(super) fn revise(
     Ok(true)
 }
 
+/// What a target is told with the truth: the outcome, and the hash of everything it is told with it.
+type Content = (OutcomeId, u64);
+
+/// What a delivery of `truth`, which is the lane's, brings to its target.
+pub(super) fn content(lane: &LaneRow, truth: &Revision) -> Content {
+    let beyond = truth::furthest(&lane.entries)
+        .filter(|kind| lane.rules.counts_progress && kind.progress() > truth.kind.progress());
+    // Told by the truth itself in most lanes, whose hash it leaves as it is.
+    let beyond = beyond.map_or(0, OutcomeKind::progress);
+    let spread = u64::from(beyond).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (truth.outcome, truth.fingerprint ^ spread)
+}
+
+fn truth_of(lane: &LaneRow) -> Option<(Revision, Content)> {
+    let truth = truth::current(&lane.entries, lane.rules.precedence)?;
+    Some((truth.clone(), content(lane, truth)))
+}
+
 /// Whether the lane knows all this already from the event, and nothing else of it.
 fn is_known(lane: &LaneRow, said: &[Entry], reviser: &Reviser<'_>) -> bool {
-    let rules = (lane.precedence, lane.can_clear);
     let of_event = || lane.entries.iter().filter(|e| e.event() == reviser.event);
-    reviser.rules.is_none_or(|asked| asked == rules)
+    reviser.rules.is_none_or(|asked| asked == lane.rules)
         && said.iter().all(|entry| lane.entries.contains(entry))
         && of_event().all(|entry| said.contains(entry))
 }
@@ -116,7 +133,7 @@ fn close_outdated(
     tx: &mut Tx<'_>,
     key: &Hash16,
     lane: &mut LaneRow,
-    now: Option<&Revision>,
+    now: Option<&(Revision, Content)>,
     all: &[Entry],
 ) -> Result<()> {
     let Some(open) = lane.open else {
@@ -128,7 +145,7 @@ fn close_outdated(
             format!("{} is open, but not there", open.delivery).into(),
         ));
     };
-    let wanted = now.map(|revision| (revision.outcome, revision.fingerprint));
+    let wanted = now.map(|(_, content)| *content);
     let brings = row.outcome.map(|(outcome, _)| (outcome, row.fingerprint));
     if wanted == brings {
         return Ok(());
@@ -142,7 +159,7 @@ fn close_outdated(
     if !free || tried || tx.leases.was_handed_out(open.delivery) {
         lane.holds = Holds::Unknown;
     }
-    let (state, reason) = why_closed(&row, now, lane, all);
+    let (state, reason) = why_closed(&row, now.map(|(truth, _)| truth), lane, all);
     row.state = state;
     row.reason = reason;
     row.changed_at = tx.now;
@@ -173,6 +190,10 @@ fn why_closed(
             DeliveryState::Superseded,
             format!("{} holds again", now.outcome),
         ),
+        (Some(now), Some(brought)) if now.fingerprint == brought.fingerprint => (
+            DeliveryState::Superseded,
+            "how far the lead came changed".to_owned(),
+        ),
         _ => (
             DeliveryState::Superseded,
             "its event was processed again, with another result".to_owned(),
@@ -192,7 +213,7 @@ fn outranked(winner: &Revision, loser: &Revision, lane: &LaneRow) -> String {
         "{} ({}) is the truth: {}",
         winner.outcome,
         winner.kind,
-        truth::reason(winner, loser, lane.precedence)
+        truth::reason(winner, loser, lane.rules.precedence)
     )
 }
 
@@ -201,19 +222,19 @@ fn open_needed(
     tx: &mut Tx<'_>,
     key: &Hash16,
     lane: &mut LaneRow,
-    before: Option<&Revision>,
-    now: Option<&Revision>,
+    before: Option<&(Revision, Content)>,
+    now: Option<&(Revision, Content)>,
     reviser: &mut Reviser<'_>,
 ) -> Result<Option<OutcomeId>> {
     if lane.open.is_some() {
-        return Ok(now.map(|revision| revision.outcome));
+        return Ok(now.map(|(truth, _)| truth.outcome));
     }
-    let identity = |revision: &Revision| (revision.outcome, revision.fingerprint);
-    let changed = before.map(identity) != now.map(identity);
+    let contents = [before, now].map(|one| one.map(|(_, content)| *content));
+    let changed = contents[0] != contents[1];
     match now {
-        Some(now) => {
+        Some((now, (_, fingerprint))) => {
             let asserted = changed || now.outcome.event == reviser.event;
-            if !asserted || lane.holds == Holds::Content(now.fingerprint) {
+            if !asserted || lane.holds == Holds::Content(*fingerprint) {
                 return Ok(None);
             }
             if !has_content(tx, now.outcome, reviser.event)? {
@@ -224,6 +245,7 @@ fn open_needed(
             }
             let note = Note {
                 due_ms: due_after(tx.now, now.not_before),
+                fingerprint: *fingerprint,
                 ..Note::of(now, DeliveryState::Pending, String::new())
             };
             open_delivery(tx, key, lane, note, reviser)?;
@@ -232,7 +254,7 @@ fn open_needed(
         None => {
             if changed && lane.holds != Holds::Nothing {
                 let reason = "nothing holds any more";
-                if lane.can_clear {
+                if lane.rules.can_clear {
                     let note = Note::clearing(DeliveryState::Pending, reason);
                     open_delivery(tx, key, lane, note, reviser)?;
                 } else {

@@ -114,8 +114,8 @@ pub(super) fn revise(
     known: u16,
     reviser: &mut Reviser<'_>,
 ) -> Result<bool> {
-    if let Some((_, can_clear)) = reviser.rules {
-        lane.can_clear = can_clear;
+    if let Some(rules) = reviser.rules {
+        lane.rules = rules;
     }
     let mut wanted: Vec<Wanted> = said.iter().map(|entry| Wanted::of(tx, entry)).collect();
     let gone = match_told(tx, key, reviser.event, known, &mut wanted)?;
@@ -257,7 +257,7 @@ fn tell(
     reviser: &mut Reviser<'_>,
 ) -> Result<()> {
     let clears = wanted.brings.is_none();
-    let (state, reason) = match (clears, lane.can_clear) {
+    let (state, reason) = match (clears, lane.rules.can_clear) {
         (false, _) => (DeliveryState::Pending, ""),
         (true, true) if was_told_nothing(lane) => (
             DeliveryState::Cancelled,

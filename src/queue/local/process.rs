@@ -11,7 +11,7 @@ use crate::queue::registry::Seen;
 use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
 
-use super::lane_row::{Holds, LaneRow};
+use super::lane_row::{Holds, LaneRow, Rules};
 use super::lanes::{self, Reviser};
 use super::row::{EventRow, Pointer};
 use super::tree::{self, Hash16, Tree};
@@ -255,9 +255,7 @@ fn revise_lanes(
             event: id,
             next_delivery: &mut row.next_delivery,
             max_age_ms: longest.map_or(DEFAULT_MAX_AGE_MS, |ms| u64::try_from(ms).unwrap_or(0)),
-            rules: changes
-                .last()
-                .map(|change| (change.precedence, change.can_clear)),
+            rules: changes.last().map(|change| Rules::of(change)),
         };
         changed |= match lane.mode {
             Mode::Newest => lanes::revise(tx, &key, &mut lane, &said, &mut reviser)?,
@@ -285,10 +283,9 @@ fn lane_for(tx: &Tx<'_>, key: &Hash16, change: Option<&LaneChange>) -> Result<Op
     Ok(Some(known.unwrap_or_else(|| LaneRow {
         destination: change.destination.as_str().to_owned(),
         target: change.target.clone(),
-        precedence: change.precedence,
+        rules: Rules::of(change),
         mode: change.mode,
         last_turn: 0,
-        can_clear: change.can_clear,
         entries: Vec::new(),
         holds: Holds::Nothing,
         open: None,

@@ -161,7 +161,8 @@ impl Reader {
             if lane.mode == Mode::Each {
                 continue;
             }
-            let (without, with, why) = truth::influence(&lane.entries, event, lane.precedence);
+            let (without, with, why) =
+                truth::influence(&lane.entries, event, lane.rules.precedence);
             standings.push(Standing {
                 destination: destination(&lane.destination)?,
                 target: lane.target,
@@ -250,6 +251,9 @@ impl Reader {
 
     fn view(&self, id: DeliveryId, row: DeliveryRow) -> Result<DeliveryView> {
         let lane: Option<LaneRow> = self.row(Tree::Lane, &row.lane)?;
+        let furthest = lane
+            .as_ref()
+            .and_then(|lane| truth::furthest(&lane.entries));
         let in_flight = row.state.is_open() && self.leases.is_in_flight(&row.lane, id);
         Ok(DeliveryView {
             id,
@@ -268,6 +272,7 @@ impl Reader {
             created_at: row.created_at,
             due_at: row.state.is_open().then(|| moment(row.due_ms)),
             changed_at: row.changed_at,
+            furthest,
         })
     }
 
@@ -362,6 +367,7 @@ impl Reader {
             ));
         };
         self.leases.grant(*key, open.delivery);
+        let furthest = truth::furthest(&lane.entries);
         let content = self
             .content(row.outcome.map(|(outcome, _)| outcome))
             .and_then(|outcome| Ok((outcome, parse_receipt(&lane.receipt)?)));
@@ -371,6 +377,7 @@ impl Reader {
                 destination: destination.clone(),
                 target: lane.target,
                 outcome,
+                furthest,
                 attempts: row.attempts,
                 created_at: row.created_at,
                 expires_at: moment(row.expires_ms),

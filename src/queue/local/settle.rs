@@ -1,8 +1,10 @@
 //! How a claimed delivery ended, and what an operator does with one.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use crate::model::{DeliveryId, DeliveryState, Disposition, EventId, Mode};
+use crate::model::{DeliveryId, DeliveryState, Disposition, EventId, Mode, OutcomeId};
 use crate::queue::{Attempt, Operation, QueueError, Result, Settlement};
 use crate::truth;
 
@@ -279,8 +281,8 @@ fn why_pointless(tx: &Tx<'_>, case: &Case) -> Result<Option<String>> {
     if case.lane.mode == Mode::Each {
         return line::why_pointless(tx, &case.row);
     }
-    let truth = truth::current(&case.lane.entries, case.lane.precedence);
-    let wanted = truth.map(|revision| (revision.outcome, revision.fingerprint));
+    let truth = truth::current(&case.lane.entries, case.lane.rules.precedence);
+    let wanted = truth.map(|revision| lanes::content(&case.lane, revision));
     let brings = case
         .row
         .outcome
@@ -362,15 +364,22 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
     Ok(false)
 }
 
-/// The truth stays known, although its content goes: older truth must not come back in its place.
+/// The truth stays known, although its content goes: older truth must not come back in its place. So does what tells how
+/// far the lead came, where that counts.
 fn forget_entries(tx: &mut Tx<'_>, id: EventId, key: &tree::Hash16) -> Result<()> {
     let Some(mut lane) = tx.stage.row::<LaneRow>(Tree::Lane, key)? else {
         return Ok(());
     };
-    let truth = truth::current(&lane.entries, lane.precedence).cloned();
+    let truth = truth::current(&lane.entries, lane.rules.precedence);
+    let counted = truth::holding(&lane.entries).filter(|_| lane.rules.counts_progress);
+    let kept: HashSet<OutcomeId> = truth
+        .into_iter()
+        .chain(counted)
+        .map(|r| r.outcome)
+        .collect();
     lane.entries.retain(|entry| match entry {
         truth::Entry::Outcome(revision) => {
-            revision.outcome.event != id || Some(revision) == truth.as_ref()
+            revision.outcome.event != id || kept.contains(&revision.outcome)
         }
         // What is taken back must not come back either.
         truth::Entry::Withdrawal(_) => true,

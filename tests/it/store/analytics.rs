@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{PHONELY, bring, request, setup};
-use crate::support::{ADMIN_TOKEN, TestBridge, run, write};
+use super::{PHONELY, bring, log, request, setup};
+use crate::support::{ADMIN_TOKEN, TestBridge, minutes_ago, run, taken_back, told, write};
 
 /// Ten calls of two agents on three days in Berlin, of which the last is the day when clocks change.
 async fn story() -> TestBridge {
@@ -221,6 +221,46 @@ async fn every_number_leads_to_its_calls() {
 
 fn encoded(value: &Value) -> String {
     form_urlencoded::byte_serialize(value.to_string().as_bytes()).collect()
+}
+
+/// The calls of the last day that reached each stage: all, booked, shown, closed.
+async fn stages(bridge: &TestBridge) -> Vec<u64> {
+    let (from, to) = (minutes_ago(24 * 60), minutes_ago(-60));
+    let funnel = bridge
+        .get(&format!("/analytics/funnel?from={from}&to={to}"))
+        .await;
+    let stages = funnel["stages"].as_array().unwrap();
+    stages
+        .iter()
+        .map(|stage| stage["calls"].as_u64().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_that_attended_counts_as_shown_whenever_it_becomes_known() {
+    let bridge = setup().start().await;
+    let call = json!({ "call_id": "c", "started_at": minutes_ago(300) });
+    bring(&bridge, json!([call])).await;
+    bridge
+        .hear("team", &told("c", "lost", minutes_ago(10)))
+        .await;
+    bridge.idle().await;
+    assert_eq!(stages(&bridge).await, [1, 0, 0, 0]);
+    // What is only assumed comes after the deal was lost. The outcome stays, and so does its log.
+    bridge
+        .hear("team", &told("c", "shown", minutes_ago(60)))
+        .await;
+    bridge.idle().await;
+    assert_eq!(stages(&bridge).await, [1, 1, 1, 0]);
+    let written = log(&bridge, "c").await;
+    assert_eq!(written.len(), 1, "{written:?}");
+    assert_eq!(written[0]["kind"], "lost");
+    bridge
+        .hear("team", &taken_back("c", "shown", minutes_ago(60)))
+        .await;
+    bridge.idle().await;
+    assert_eq!(stages(&bridge).await, [1, 1, 0, 0], "it stays booked");
+    bridge.stop().await;
 }
 
 async fn listed(bridge: &TestBridge, condition: &Value) -> Vec<String> {

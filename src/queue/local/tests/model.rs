@@ -99,8 +99,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Kind and moment of what a target was told last.
-type Told = Option<(OutcomeKind, Timestamp)>;
+/// Kind and moment of what a target was told last; where that counts, how far the lead came, else 0.
+type Told = Option<(OutcomeKind, Timestamp, u8)>;
+
+/// Whether a lane's destination counts how far the lead came. Every second does.
+fn counts(lane: usize) -> bool {
+    lane.is_multiple_of(2)
+}
+
+fn told(lane: usize, kind: OutcomeKind, at: Timestamp, furthest: Option<OutcomeKind>) -> Told {
+    let furthest = furthest.filter(|_| counts(lane));
+    let progress = furthest.map_or(0, |furthest| furthest.progress().max(kind.progress()));
+    Some((kind, at, progress))
+}
+
+fn change_at(lane: usize, what: Change) -> LaneChange {
+    LaneChange {
+        counts_progress: counts(lane),
+        ..change("crm-a", &lane.to_string(), what)
+    }
+}
 
 struct World {
     clock: Clock,
@@ -127,7 +145,7 @@ impl World {
         let kind = OutcomeKind::ALL[kind];
         let outcome = outcome(id, kind, at);
         let occurred_at = outcome.occurred_at;
-        let changes = vec![change("crm-a", &lane.to_string(), Change::Outcome(0))];
+        let changes = vec![change_at(lane, Change::Outcome(0))];
         let processed = mapped(vec![Fact::Outcome(outcome)], changes);
         self.queue().settle_event(id, processed).await.unwrap();
         let revision = Revision {
@@ -157,7 +175,7 @@ impl World {
             start() + SignedDuration::from_secs(at),
         );
         let retract = Change::Retract(kind, up_to);
-        let changes = vec![change("crm-a", &lane.to_string(), retract)];
+        let changes = vec![change_at(lane, retract)];
         let processed = mapped(Vec::new(), changes);
         self.queue().settle_event(id, processed).await.unwrap();
         let withdrawal = Withdrawal {
@@ -182,8 +200,9 @@ impl World {
 
     fn apply(&mut self, claim: &Claim) {
         let lane: usize = claim.target.parse().unwrap();
-        let told = claim.outcome.as_ref();
-        self.targets[lane] = told.map(|o| (o.outcome.kind, o.outcome.occurred_at));
+        let brought = claim.outcome.as_ref().map(|stored| &stored.outcome);
+        self.targets[lane] =
+            brought.and_then(|one| told(lane, one.kind, one.occurred_at, claim.furthest));
     }
 
     async fn finish(&mut self, applied: bool, end: End) {
@@ -259,11 +278,14 @@ impl World {
         self.given_up.extend(view.outcome);
     }
 
-    /// What stays known of what is pruned: withdrawals, and the truth of each lane.
+    /// What stays known of what is pruned: withdrawals, the truth of each lane, and where it counts all that holds.
     async fn prune(&mut self, seconds: i64) {
         let before = self.clock.now() - SignedDuration::from_secs(seconds);
         let pruned = self.queue().prune(before).await.unwrap();
-        let truths: Vec<_> = (0..LANES).filter_map(|lane| self.truth(lane)).collect();
+        let mut kept: Vec<Revision> = (0..LANES).filter_map(|lane| self.truth(lane)).collect();
+        for lane in (0..LANES).filter(|lane| counts(*lane)) {
+            kept.extend(truth::holding(&self.entries(lane)).cloned());
+        }
         let known: Vec<EventId> = self.said.keys().copied().collect();
         let mut count = 0;
         for id in known {
@@ -273,7 +295,7 @@ impl World {
             }
             count += u64::from(self.gone.insert(id));
             if let Some((_, Entry::Outcome(revision))) = self.said.get(&id)
-                && !truths.contains(revision)
+                && !kept.contains(revision)
             {
                 self.said.remove(&id);
             }
@@ -282,10 +304,13 @@ impl World {
         self.pruned += pruned;
     }
 
-    fn truth(&self, lane: usize) -> Option<Revision> {
+    fn entries(&self, lane: usize) -> Vec<Entry> {
         let here = self.said.values().filter(|(at, _)| *at == lane);
-        let entries: Vec<Entry> = here.map(|(_, entry)| entry.clone()).collect();
-        truth::current(&entries, Precedence::FinalFirst).cloned()
+        here.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    fn truth(&self, lane: usize) -> Option<Revision> {
+        truth::current(&self.entries(lane), Precedence::FinalFirst).cloned()
     }
 
     /// Requests are under way, and nobody hears how they end.
@@ -361,7 +386,8 @@ impl World {
     fn check(&self) {
         for lane in 0..LANES {
             if let Some(truth) = self.truth(lane) {
-                let expected = Some((truth.kind, truth.occurred_at));
+                let furthest = truth::furthest(&self.entries(lane));
+                let expected = told(lane, truth.kind, truth.occurred_at, furthest);
                 let excused = self.given_up.contains(&truth.outcome)
                     || self.gone.contains(&truth.outcome.event);
                 let right = self.targets[lane] == expected || excused;
