@@ -84,6 +84,7 @@ fn processed(id: EventId, n: u64) -> Processed {
         mode: Mode::Newest,
         precedence: Precedence::FinalFirst,
         can_clear: false,
+        counts_progress: false,
         max_age: SignedDuration::from_hours(24),
         change: Change::Outcome(0),
         not_before: None,
