@@ -54,7 +54,7 @@
 //! | [`cli`] | the command line | `app` |
 //!
 //! No two modules import each other. One foreign crate has one home: actix-web in `http`, sled
-//! and lsm-tree in `queue::local`, sqlx in `store`, clap in `cli`, phonenumber in `model`.
+//! and lsm-tree in `queue::local`, sqlx in `store`, clap in `cli`, rlibphonenumber in `model`.
 //!
 //! # Promises and their limits
 //!

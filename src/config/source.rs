@@ -7,13 +7,12 @@ use config::Value;
 use ipnet::IpNet;
 use iso_currency::Currency;
 use jiff::SignedDuration;
-use phonenumber::country::Id as Region;
 use url::Url;
 
 use super::read::{self, Read};
 use super::section::Section;
 use super::wrong::Wrong;
-use crate::model::{ConnectorName, Settings, SourceName, parse_region};
+use crate::model::{ConnectorName, Region, Settings, SourceName, parse_region};
 
 /// An inbound use of a connector.
 #[derive(Debug, Clone)]

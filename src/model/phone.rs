@@ -1,10 +1,11 @@
-//! Phone numbers in E.164. The only module that knows the `phonenumber` crate.
+//! Phone numbers in E.164. The only module that knows the `rlibphonenumber` crate.
 
 use std::fmt;
 use std::panic::catch_unwind;
 use std::str::FromStr;
 
-pub use phonenumber::country::Id as Region;
+pub use rlibphonenumber::enums::Region;
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A valid phone number in E.164: `+` and digits.
@@ -62,7 +63,13 @@ impl<'de> Deserialize<'de> for Phone {
 /// [`PhoneError::Region`].
 pub fn parse_region(code: &str) -> Result<Region, PhoneError> {
     Region::from_str(&code.to_ascii_uppercase())
-        .map_err(|_unknown| PhoneError::Region(code.chars().take(20).collect()))
+        .ok()
+        .filter(|region| {
+            PHONE_NUMBER_UTIL
+                .get_country_code_for_region(*region)
+                .is_some()
+        })
+        .ok_or_else(|| PhoneError::Region(code.chars().take(20).collect()))
 }
 
 /// Reads free text as a phone number, in `region` where it has no country code.
@@ -74,21 +81,21 @@ pub fn parse_phone(text: &str, region: Option<Region>) -> Result<Phone, PhoneErr
     if text.len() > 64 {
         return Err(refuse());
     }
-    // The crate has panicked on malformed input before (its issues 32, 43, 69).
-    let parsed = catch_unwind(|| phonenumber::parse(region, text))
-        .map_err(|_panic| refuse())?
-        .map_err(|_unreadable| refuse())?;
-    if !phonenumber::is_valid(&parsed) {
-        return Err(refuse());
-    }
-    Ok(Phone(
-        parsed.format().mode(phonenumber::Mode::E164).to_string(),
-    ))
+    let read = || {
+        let number = PHONE_NUMBER_UTIL.parse(text, region).ok()?;
+        let e164 = || PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164);
+        let is_valid = PHONE_NUMBER_UTIL.is_valid_number(&number);
+        is_valid.then(|| e164().into_owned())
+    };
+    // Much code for hostile text: should it ever panic, that is one number that is not read.
+    let e164 = catch_unwind(read).ok().flatten().ok_or_else(refuse)?;
+    Ok(Phone(e164))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn numbers_become_e164_with_the_default_region() {
@@ -108,6 +115,77 @@ mod tests {
             parse_phone("4155557777", None).is_err(),
             "no region, no country code"
         );
+    }
+
+    /// A number belongs to its country, wherever the one who wrote it down is.
+    #[test]
+    fn the_region_is_not_asked_where_the_number_names_its_country() {
+        for (text, expected) in [
+            ("+49 1512 3456789", "+4915123456789"),
+            ("+49 176 12345678", "+4917612345678"),
+            ("+49 (0)151 23456789", "+4915123456789"),
+            ("+86 139 1234 5678", "+8613912345678"),
+            ("+44 121 234 5678", "+441212345678"),
+            ("+39 02 3661 8300", "+390236618300"),
+            ("+55 11 96123-4567", "+5511961234567"),
+            ("+82 10-2000-0000", "+821020000000"),
+            ("+7 800 123-45-67", "+78001234567"),
+            ("\u{ff0b}1 415 555 7777", "+14155557777"),
+            ("tel:+1-415-555-7777", "+14155557777"),
+        ] {
+            for region in ["US", "DE", "GB", "IN", "RU"] {
+                let region = parse_region(region).unwrap();
+                let read = parse_phone(text, Some(region)).unwrap();
+                assert_eq!(read.as_str(), expected, "{text} in {region:?}");
+            }
+            assert_eq!(parse_phone(text, None).unwrap().as_str(), expected);
+        }
+    }
+
+    /// Also where a national number begins like the country's own code.
+    #[test]
+    fn national_numbers_are_those_of_the_region() {
+        for (region, text, expected) in [
+            ("IN", "9123456789", "+919123456789"),
+            ("IT", "393 123 4567", "+393931234567"),
+            ("NO", "47 12 34 56", "+4747123456"),
+            ("DE", "0151 23456789", "+4915123456789"),
+            ("DE", "00 1 415 555 7777", "+14155557777"),
+            ("GB", "0121 234 5678", "+441212345678"),
+            ("US", "011 44 20 7946 0958", "+442079460958"),
+            ("US", "1-800-FLOWERS", "+18003569377"),
+            ("US", "(415) 555-7777 ext. 12", "+14155557777"),
+        ] {
+            let region = parse_region(region).unwrap();
+            let read = parse_phone(text, Some(region)).unwrap();
+            assert_eq!(read.as_str(), expected, "{text} in {region:?}");
+        }
+    }
+
+    #[test]
+    fn regions_are_countries_with_numbers() {
+        assert_eq!(parse_region("de").unwrap(), Region::DE);
+        for code in ["XX", "U", "USA", "", "1A", "\u{df}"] {
+            assert!(parse_region(code).is_err(), "{code} should be refused");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_reads_again_as_itself(text: String, region in prop::sample::select(vec![None, Some(Region::US), Some(Region::DE)])) {
+            if let Ok(phone) = parse_phone(&text, region) {
+                prop_assert_eq!(parse_phone(phone.as_str(), region), Ok(phone));
+            }
+        }
+
+        #[test]
+        fn anything_like_a_number_reads_again_as_itself(text in "[+0-9 ().#;ext=-]{0,24}") {
+            if let Ok(phone) = parse_phone(&text, Some(Region::US)) {
+                for region in [None, Some(Region::US), Some(Region::DE)] {
+                    prop_assert_eq!(parse_phone(phone.as_str(), region), Ok(phone.clone()));
+                }
+            }
+        }
     }
 
     #[test]
