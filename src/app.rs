@@ -430,7 +430,7 @@ fn report_reload(source: &Source, reloaded: Result<bool, Vec<Diagnostic>>) {
 struct StoreBook(Store);
 
 impl CallBook for StoreBook {
-    fn record(&self, calls: Vec<ToldCall>) -> BoxFuture<'_, Result<(), String>> {
+    fn record<'a>(&'a self, calls: &'a [ToldCall]) -> BoxFuture<'a, Result<(), String>> {
         let records = calls
             .iter()
             .filter_map(|told| CallRecord::from_fact(&told.platform, &told.fact))

@@ -73,6 +73,11 @@ pub struct Made {
 }
 
 impl Made {
+    /// Whether its answer is lacking, for now or for good.
+    pub fn is_lacking(&self) -> bool {
+        matches!(self.how, MadeHow::Waiting | MadeHow::Failed)
+    }
+
     /// A look-up of which nothing more is known yet.
     pub fn new(lookup: &str, how: MadeHow, item: Option<usize>) -> Self {
         Self {

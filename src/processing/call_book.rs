@@ -2,11 +2,13 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::model::CallFact;
+use crate::model::{CallFact, EventId};
 
 /// A call that a voice platform told us of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToldCall {
+    /// The event that told it.
+    pub event: EventId,
     /// The platform: its connector's name.
     pub platform: String,
     /// What it told.
@@ -21,6 +23,6 @@ pub trait CallBook: Send + Sync {
     /// Records calls durably; all of them or none.
     ///
     /// # Errors
-    /// Why it could not, in words. It is tried again.
-    fn record(&self, calls: Vec<ToldCall>) -> BoxFuture<'_, Result<(), String>>;
+    /// Why it could not, in words. The events that tell of them come again.
+    fn record<'a>(&'a self, calls: &'a [ToldCall]) -> BoxFuture<'a, Result<(), String>>;
 }

@@ -71,7 +71,11 @@ impl Difference {
         let targets = {
             let then = told(&outcomes, &reached(before.trace.as_ref()));
             let trace = serde_json::from_slice(&after.trace).ok();
-            turned(then, told(&outcomes_of(after), &reached(trace.as_ref())))
+            let now = match after.keeps_former {
+                true => then.clone(),
+                false => told(&outcomes_of(after), &reached(trace.as_ref())),
+            };
+            turned(then, now)
         };
         let disposition = after
             .disposition

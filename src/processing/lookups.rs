@@ -119,6 +119,11 @@ impl<'a> Looking<'a> {
         &self.plan.made
     }
 
+    /// Whether answers are lacking.
+    pub(super) fn lacks_answers(&self) -> bool {
+        self.plan.made.iter().any(Made::is_lacking)
+    }
+
     /// Adds to an event's result what it waits for, and gives what has to be asked once it is settled.
     ///
     /// # Errors

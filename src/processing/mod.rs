@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -44,7 +44,7 @@ use crate::setup::{Routes, Source};
 use admin_event::{AdminBody, LaneAddress};
 use attendance::Attendance;
 use lookups::{Looking, LookupAnswers};
-use story::{Story, spoken};
+use story::{Former, Story};
 
 pub use attendance::INFERRED;
 pub use call_book::{CallBook, ToldCall};
@@ -55,8 +55,9 @@ pub use routing::{Origin, Routed, Routing, Withheld};
 /// Events taken from the queue at a time; their results share commits.
 const PAGE: usize = 512;
 
-/// The wait before calls that could not be kept are tried again.
-const CALLS_AGAIN: Duration = Duration::from_secs(1);
+/// The shortest and the longest wait before an event's calls that could not be kept are tried again: a quarter of its age.
+const CALLS_AGAIN: [SignedDuration; 2] =
+    [SignedDuration::from_secs(1), SignedDuration::from_mins(10)];
 
 /// Runs rules over stored events.
 #[derive(Clone)]
@@ -132,7 +133,7 @@ impl Processor {
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Processed, QueueError> {
-        let (_, processed, _unasked) = self.work(event, &[], now, view)?;
+        let (_, processed, _unasked) = self.work(event, &Former::default(), now, view)?;
         Ok(processed)
     }
 
@@ -147,15 +148,15 @@ impl Processor {
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Processed, QueueError> {
-        let spoke_of = story.map(spoken).unwrap_or_default();
-        let (_, processed, _unasked) = self.work(event, &spoke_of, now, view)?;
+        let former = story.map(Former::of).unwrap_or_default();
+        let (_, processed, _unasked) = self.work(event, &former, now, view)?;
         Ok(processed)
     }
 
     fn work(
         &self,
         event: &StoredEvent,
-        spoke_of: &[String],
+        former: &Former,
         now: Timestamp,
         view: &mut View<'_>,
     ) -> Result<Worked, QueueError> {
@@ -164,7 +165,7 @@ impl Processor {
         // Belt and braces: a mistake in our own code must cost one event, not the processor.
         let case = Case {
             event,
-            spoke_of,
+            spoke_of: &former.spoke_of,
             now,
             routes: &self.routes,
         };
@@ -174,12 +175,20 @@ impl Processor {
             Ok(processed) => processed?,
             Err(_panic) => failed("reading it failed inside outcome-bridge".to_owned()),
         };
-        if processed.disposition == Some(Disposition::Failed) {
+        let failed = processed.disposition == Some(Disposition::Failed);
+        if failed {
             view.begin();
         }
-        view.take_back(event.id, spoke_of, now)?;
+        let knows_nothing = failed && processed.facts.is_empty() || looking.lacks_answers();
+        if former.stands && knows_nothing {
+            view.begin();
+            processed = keeping(processed);
+        } else {
+            view.take_back(event.id, &former.spoke_of, now)?;
+        }
         (processed.records, processed.watches) = view.finish();
         processed.mark = event.mark;
+        processed.destinations = self.routes.all_destinations();
         let jobs = looking.finish(&mut processed)?;
         Ok((event.id, processed, jobs))
     }
@@ -243,9 +252,9 @@ impl Processor {
             return Ok(0);
         }
         let count = events.len();
-        let mut spoke_of = Vec::with_capacity(count);
+        let mut former = Vec::with_capacity(count);
         for event in &events {
-            spoke_of.push(spoken_before(queue, event).await);
+            former.push(known_before(queue, event).await);
         }
         let processor = self.clone();
         let registry = queue.registry();
@@ -253,16 +262,16 @@ impl Processor {
         // serves sockets.
         let processed = tokio::task::spawn_blocking(move || {
             let mut view = View::new(&*registry);
-            let process = |(event, spoke_of): (&StoredEvent, &Vec<String>)| {
+            let process = |(event, former): (&StoredEvent, &Former)| {
                 let started = Instant::now();
                 let now = processor.clock.now();
-                let worked = processor.work(event, spoke_of, now, &mut view)?;
+                let worked = processor.work(event, former, now, &mut view)?;
                 processor.count(event, &worked.1, started.elapsed());
                 Ok(worked)
             };
             let worked = events
                 .iter()
-                .zip(&spoke_of)
+                .zip(&former)
                 .map(process)
                 .collect::<Result<Vec<_>, QueueError>>()?;
             let told = processor.told_calls(&events, &worked);
@@ -270,15 +279,8 @@ impl Processor {
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))?;
-        let (processed, told) = processed?;
-        if let (Some(book), false) = (&self.call_book, told.is_empty())
-            && let Err(error) = book.record(told).await
-        {
-            // The events stay marked and come again; nothing of them was settled.
-            tracing::error!(error, "processing.calls_not_kept");
-            tokio::time::sleep(CALLS_AGAIN).await;
-            return Ok(count);
-        }
+        let (mut processed, told) = processed?;
+        self.keep_calls(&told, &mut processed).await;
         let mut rest = Vec::with_capacity(count);
         let mut results = Vec::with_capacity(count);
         for (id, processed, jobs) in processed {
@@ -295,6 +297,7 @@ impl Processor {
                 Err(error) => {
                     let mut failed = refused(error)?;
                     failed.mark = mark;
+                    failed.keeps_former = !mark.is_first();
                     queue.settle_event(id, failed).await?;
                 }
             }
@@ -312,6 +315,7 @@ impl Processor {
             for fact in &processed.facts {
                 if let Fact::Call(fact) = fact {
                     told.push(ToldCall {
+                        event: event.id,
                         platform: source.connector.name.to_string(),
                         fact: fact.clone(),
                     });
@@ -320,18 +324,53 @@ impl Processor {
         }
         told
     }
+
+    /// Keeps the calls of a page. An event whose calls cannot be kept is settled all the same, since neither others nor its
+    /// own outcomes have to wait for the book, and comes again.
+    async fn keep_calls(&self, told: &[ToldCall], page: &mut [Worked]) {
+        let Some(book) = &self.call_book else {
+            return;
+        };
+        if told.is_empty() || book.record(told).await.is_ok() {
+            return;
+        }
+        // One by one: the calls of one event may be what the book does not take.
+        for calls in told.chunk_by(|one, other| one.event == other.event) {
+            let Err(error) = book.record(calls).await else {
+                continue;
+            };
+            let event = calls[0].event;
+            tracing::error!(%event, error, "processing.calls_not_kept");
+            let now = self.clock.now();
+            let again = crate::registry::later(now, calls_again(event, now));
+            for (_, processed, _) in page.iter_mut().filter(|(id, ..)| *id == event) {
+                processed.wake_at = processed.wake_at.into_iter().chain([again]).min();
+                processed
+                    .reason
+                    .push_str("; its calls are not in the outcome store yet: ");
+                processed.reason.push_str(&error);
+            }
+        }
+    }
 }
 
-/// What an event spoke of when it was processed before. Most were not.
-async fn spoken_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Vec<String> {
+fn calls_again(event: EventId, now: Timestamp) -> SignedDuration {
+    let [shortest, longest] = CALLS_AGAIN;
+    let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let age = i64::try_from(now.saturating_sub(event.millis())).unwrap_or(i64::MAX);
+    SignedDuration::from_millis(age / 4).clamp(shortest, longest)
+}
+
+/// What is known of an event from when it was processed before. Most were not.
+async fn known_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Former {
     if event.mark.is_first() {
-        return Vec::new();
+        return Former::default();
     }
     // A story that does not read says nothing: one event must not stop the others. When it is storage that
     // fails, settling says so.
     let detail = queue.event_detail(event.id).await;
     let story = detail.ok().and_then(|(_, story)| story);
-    story.as_ref().map(spoken).unwrap_or_default()
+    story.as_ref().map(Former::of).unwrap_or_default()
 }
 
 /// What to store instead when the queue does not take a result: the event's own fault must cost that event
@@ -343,6 +382,16 @@ fn refused(error: QueueError) -> Result<Processed, QueueError> {
     match error {
         QueueError::State(why) => Ok(failed(format!("its result cannot be stored: {why}"))),
         other => Err(other),
+    }
+}
+
+/// A result that says nothing new: what the event led to before is better than nothing.
+fn keeping(processed: Processed) -> Processed {
+    Processed {
+        reason: format!("{}; what it led to before stays", processed.reason),
+        keeps_former: true,
+        disposition: processed.disposition,
+        ..Processed::default()
     }
 }
 

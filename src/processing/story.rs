@@ -50,7 +50,25 @@ impl Story<'_> {
     }
 }
 
-/// The records that an event spoke of, by the story that was kept of it. One of another version says nothing.
-pub(super) fn spoken(story: &Value) -> Vec<String> {
-    Vec::deserialize(&story["spoke_of"]).unwrap_or_default()
+/// What is known of an event from when it was processed before.
+#[derive(Debug, Default)]
+pub(super) struct Former {
+    /// The records that it spoke of.
+    pub(super) spoke_of: Vec<String>,
+    /// It led somewhere, and nothing was lacking: that stays until something else is known.
+    pub(super) stands: bool,
+}
+
+impl Former {
+    /// By the story that was kept of it. One of another version says nothing.
+    pub(super) fn of(story: &Value) -> Self {
+        let spoke_of = Vec::deserialize(&story["spoke_of"]).unwrap_or_default();
+        let routed = story["routing"].as_array();
+        let led_somewhere = !spoke_of.is_empty() || routed.is_some_and(|routed| !routed.is_empty());
+        let lookups = Vec::<Made>::deserialize(&story["lookups"]).unwrap_or_default();
+        Self {
+            spoke_of,
+            stands: led_somewhere && !lookups.iter().any(Made::is_lacking),
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub mod local;
 mod page;
 pub(crate) mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -169,6 +169,11 @@ pub struct Processed {
     pub wake_at: Option<Timestamp>,
     /// [`StoredEvent::mark`] of the event that was processed.
     pub mark: Mark,
+    /// Nothing is known that could replace what the event led to before: its outcomes, its lanes, its trace and what it
+    /// watches stay. Of all that is said here only disposition, reason, further watches and an earlier wake count.
+    pub keeps_former: bool,
+    /// The destinations that there are; what an event said to others stays until they are there again. `None`: all are.
+    pub destinations: Option<Arc<BTreeSet<DestinationName>>>,
 }
 
 /// One fact's effect on one lane.

@@ -4,7 +4,7 @@
 //! that may have got the outcome: to those of every route that takes the kind from the source, whatever else
 //! the route asks for. Where there is nothing to take back it changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -22,6 +22,7 @@ pub struct Routes {
     wanted: BTreeMap<SourceName, BTreeMap<OutcomeKind, Wanted>>,
     /// What each route asks for, in the order of the file.
     conditions: Vec<Conditions>,
+    destinations: Option<Arc<BTreeSet<DestinationName>>>,
 }
 
 /// Who may want outcomes of a kind from a source.
@@ -76,7 +77,13 @@ impl Routes {
         Self {
             wanted: config.sources.keys().chain(&admin).map(of_source).collect(),
             conditions: conditions.collect(),
+            destinations: Some(Arc::new(destinations.keys().cloned().collect())),
         }
+    }
+
+    /// Every destination that there is, whether a route leads to it or not; `None` where that was never said.
+    pub fn all_destinations(&self) -> Option<Arc<BTreeSet<DestinationName>>> {
+        self.destinations.clone()
     }
 
     /// The destinations that may get an outcome of `kind` from `source`, in the order of their names: a retraction

@@ -347,13 +347,24 @@ async fn a_slow_disk_is_slow_and_nothing_else() {
 async fn an_outcome_store_that_cannot_be_written_delays_only_itself() {
     let destination = FakeDestination::start().await;
     destination.otherwise(crate::support::Answer::ok());
-    let setup = Setup::new().with_store().webhook("crm", &destination, "");
+    let phones =
+        "\n[sources.phones]\nconnector = \"call-webhook\"\nsecret = \"secret-of-the-phones\"\n";
+    let setup = Setup::new()
+        .with_store()
+        .webhook("crm", &destination, "")
+        .config(phones);
     let mut disk = Disk::new(setup);
     let child = disk.serve();
     disk.play(&[
         format!("write {EIO} outcomes.sqlite"),
         format!("sync {EIO} outcomes.sqlite"),
     ]);
+    // A call that the store cannot keep now, and behind it outcomes that it is not asked for.
+    let url = format!("http://{}/webhooks/phones", child.inlet);
+    let call =
+        r#"{"type":"call.started","call_id":"rang","from":"+14155557777","direction":"inbound"}"#;
+    let told = disk.http.post(url).bearer_auth("secret-of-the-phones");
+    assert_eq!(told.body(call).send().await.unwrap().status(), 200);
     for _ in 0..5 {
         assert_eq!(disk.post(&child).await.unwrap().status, 200);
     }
@@ -385,6 +396,11 @@ async fn an_outcome_store_that_cannot_be_written_delays_only_itself() {
     .await;
     disk.holds_everything(&child).await;
     assert_eq!(disk.metric(&child, metric).await, "1");
+    eventually("the call is kept", async || {
+        let page = disk.ask(&child, "/admin/v1/calls?call=rang").await;
+        (page.json()["items"][0]["phone"] == "+14155557777").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -379,6 +379,50 @@ async fn answers_are_reused_while_they_are_fresh_and_by_replays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_stays_while_a_replay_asks_again() {
+    let api = FakeDestination::start().await;
+    let target = FakeDestination::start().await;
+    target.otherwise(Answer::ok());
+    // Rules that need nothing but the event.
+    let plain = RULES
+        .replace(
+            "{event.phone or lookup.contact.phone | phone}",
+            "+14155550123",
+        )
+        .replace("{lookup.deal.amount | money}", "1");
+    let bridge = setup(&api, KEY)
+        .file("own/crm/mapping.toml", &plain)
+        .webhook("tool", &target, "")
+        .start()
+        .await;
+    let story = bridge.hear("crm", &events(&[won("1")])).await;
+    assert_eq!(target.request().await.body["outcome"], "closed");
+    bridge.idle().await;
+    let id = story["event"]["id"].as_str().unwrap().to_owned();
+    let stopped = bridge.stop().await.file("own/crm/mapping.toml", RULES);
+    let bridge = TestBridge::again(stopped).await;
+    let asked = api.hold();
+    assert!(bridge.replay(&story).await.status < 300);
+    let waits = became(&bridge, &id, "waiting", "what it led to before stays").await;
+    assert_eq!(outcome(&waits)["value"]["amount"], "1", "{waits}");
+    asked.send(deal("c1")).unwrap();
+    api.answer(contact());
+    became(&bridge, &id, "mapped", "rule `won`").await;
+    bridge.idle().await;
+    // One word more, and none that took the first one back.
+    let told: Vec<Value> = target
+        .rest()
+        .await
+        .into_iter()
+        .map(|told| told.body)
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["value"], 99.5, "{told:?}");
+    assert_eq!(api.rest().await.len(), 2);
+    api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_vendor_does_not_have_is_nothing_there() {
     let api = FakeDestination::start().await;
     let bridge = setup(&api, KEY).start().await;

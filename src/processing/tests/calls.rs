@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::model::AppointmentChange::Booked;
 use crate::model::Disposition;
-use crate::model::OutcomeKind::{Closed, NoShow};
+use crate::model::OutcomeKind::{Closed, Lost, NoShow};
 
 const PHONE: &str = "phone=+14155557777";
 
@@ -286,4 +286,51 @@ async fn a_contact_seen_before_lends_its_phone() {
         .await;
     world.settle().await;
     assert_eq!(world.held(CALLS), [("c1", "closed")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_event_led_to_stays_when_its_source_or_a_destination_is_gone() {
+    let mut world = World::new();
+    let id = world
+        .hear("crm", vec![outcome(Closed, "call=c1 deal=d", 10)])
+        .await;
+    world.settle().await;
+    let led_to = world.trace(id).await;
+    let held = [("c1", "closed")];
+    assert_eq!(world.held(CALLS), held);
+    let again = async |world: &mut World| {
+        world.queue().replay(vec![id]).await.unwrap();
+        world.settle().await;
+        world.event(id).await
+    };
+    world.configure(|config| config.replace("[sources.crm]", "[sources.other-crm]"));
+    let event = again(&mut world).await;
+    assert_eq!(event.disposition, Disposition::Failed);
+    assert_eq!(
+        event.reason,
+        "there is no source `crm` in the configuration; what it led to before stays"
+    );
+    assert_eq!(world.trace(id).await, led_to);
+    assert_eq!(world.held(CALLS), held);
+    assert_eq!(world.held(STORE), [("call/c1", "closed")]);
+    // A destination that is away hears of nothing, and of nothing later that was meanwhile taken back.
+    world.configure(|config| {
+        config
+            .replace("[store]", "")
+            .replace("[destinations.calls]", "[destinations.others]")
+    });
+    let event = again(&mut world).await;
+    assert_eq!(event.disposition, Disposition::Mapped);
+    world.configure(str::to_owned);
+    again(&mut world).await;
+    assert_eq!(world.held(CALLS), held);
+    let deliveries = world.queue().deliveries_of(id).await.unwrap();
+    let to_calls = deliveries
+        .iter()
+        .filter(|one| one.destination.as_str() == CALLS);
+    assert_eq!(to_calls.count(), 1, "{deliveries:?}");
+    // What the deal told is still known: a later word about it finds the call.
+    world.hear("crm", vec![outcome(Lost, "deal=d", 20)]).await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "lost")]);
 }

@@ -76,6 +76,13 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+fn processor(home: &TempDir, clock: &Clock, config: &str) -> Processor {
+    let file = home.path().join("outcome-bridge.toml");
+    std::fs::write(&file, config).unwrap();
+    let blueprint = Blueprint::load(&file, &Env::default()).unwrap().blueprint;
+    Processor::new(blueprint.sources, blueprint.routes, clock.clone())
+}
+
 /// Minutes after the world began.
 pub(super) fn minute(minutes: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap()
@@ -89,11 +96,8 @@ impl World {
     /// A world with more configuration.
     pub(super) fn with(more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("outcome-bridge.toml");
-        std::fs::write(&file, format!("{CONFIG}{more}")).unwrap();
-        let blueprint = Blueprint::load(&file, &Env::default()).unwrap().blueprint;
         let clock = Clock::manual(minute(0));
-        let processor = Processor::new(blueprint.sources, blueprint.routes, clock.clone());
+        let processor = processor(&home, &clock, &format!("{CONFIG}{more}"));
         let mut world = Self {
             clock,
             home,
@@ -103,6 +107,11 @@ impl World {
         };
         world.restart();
         world
+    }
+
+    /// Goes on with another configuration: the first one, changed.
+    pub(super) fn configure(&mut self, change: impl Fn(&str) -> String) {
+        self.processor = processor(&self.home, &self.clock, &change(CONFIG));
     }
 
     /// Stops without a word and starts again.

@@ -470,6 +470,7 @@ impl Queue for LocalQueue {
                 let processed = Processed {
                     disposition: Some(Disposition::Failed),
                     reason: format!("it cannot be read: {error}"),
+                    keeps_former: true,
                     ..Processed::default()
                 };
                 self.settle_event(id, processed).await?;

@@ -1,12 +1,13 @@
 //! Settling an event: what the rules made of it, and what follows for the lanes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Disposition, EventId, Fact, Mode, Outcome, OutcomeId};
+use crate::model::{DestinationName, Disposition, EventId, Fact, Mode, Outcome, OutcomeId};
 use crate::queue::registry::Seen;
 use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
@@ -30,6 +31,8 @@ pub(super) struct Prepared {
     watches: Vec<Watch>,
     wake_ms: Option<u64>,
     mark: Mark,
+    keeps_former: bool,
+    destinations: Option<Arc<BTreeSet<DestinationName>>>,
 }
 
 /// The events that are settled together with one, and what they know.
@@ -86,7 +89,15 @@ impl Prepared {
             // Never before its moment, so that whoever is woken finds that it has come.
             wake_ms: processed.wake_at.map(millis_up),
             mark: processed.mark,
+            keeps_former: processed.keeps_former,
+            destinations: processed.destinations,
         })
+    }
+
+    /// Whether there is no such destination at present.
+    fn is_absent(&self, destination: &str) -> bool {
+        let mut known = self.destinations.iter();
+        known.any(|known| !known.iter().any(|name| name.as_str() == destination))
     }
 
     /// Bytes that it adds to the journal, about.
@@ -172,21 +183,34 @@ pub(super) fn settle_event(
     let mut row = before.clone();
     row.disposition = prepared.disposition;
     row.reason.clone_from(&prepared.reason);
-    row.trace = (!prepared.trace.is_empty())
-        .then(|| content(tx, &key, before.trace.as_ref(), &prepared.trace));
-    row.outcomes = (0..)
-        .zip(&prepared.outcomes)
-        .map(|(ordinal, (json, _))| content(tx, &key, before.outcomes.get::<usize>(ordinal), json))
-        .collect();
-    revise_lanes(tx, id, &mut row, prepared)?;
-    watches::replace(tx, id, &before.watches, &prepared.watches);
-    row.watches.clone_from(&prepared.watches);
-    wakes::replace(tx, id, before.wake_ms, prepared.wake_ms);
-    row.wake_ms = prepared.wake_ms;
+    if prepared.keeps_former {
+        row.watches.extend_from_slice(&prepared.watches);
+        row.watches = watches::normalized(row.watches);
+        row.wake_ms = before.wake_ms.into_iter().chain(prepared.wake_ms).min();
+    } else {
+        lead_to(tx, id, &mut row, prepared)?;
+        row.watches.clone_from(&prepared.watches);
+        row.wake_ms = prepared.wake_ms;
+    }
+    watches::replace(tx, id, &before.watches, &row.watches);
+    wakes::replace(tx, id, before.wake_ms, row.wake_ms);
     if row != before {
         tx.stage.put_row(Tree::Event, &key, &row);
     }
     settle_mark(tx, id, prepared, company)
+}
+
+/// Replaces what the event led to.
+fn lead_to(tx: &mut Tx<'_>, id: EventId, row: &mut EventRow, prepared: &Prepared) -> Result<()> {
+    let key = tree::event(id);
+    let (trace, outcomes) = (row.trace.take(), std::mem::take(&mut row.outcomes));
+    row.trace =
+        (!prepared.trace.is_empty()).then(|| content(tx, &key, trace.as_ref(), &prepared.trace));
+    row.outcomes = (0..)
+        .zip(&prepared.outcomes)
+        .map(|(ordinal, (json, _))| content(tx, &key, outcomes.get::<usize>(ordinal), json))
+        .collect();
+    revise_lanes(tx, id, row, prepared)
 }
 
 /// Where these bytes stand in the journal: where they stood before, if they are the same.
@@ -239,6 +263,10 @@ fn revise_lanes(
         let Some(mut lane) = lane_for(tx, &key, changes.last().copied())? else {
             continue;
         };
+        if prepared.is_absent(&lane.destination) {
+            row.lanes.push(key);
+            continue;
+        }
         let said: Vec<Entry> = changes
             .iter()
             .filter_map(|change| entry(id, change, prepared))
