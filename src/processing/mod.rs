@@ -182,7 +182,7 @@ impl Processor {
         let knows_nothing = failed && processed.facts.is_empty() || looking.lacks_answers();
         if former.stands && knows_nothing {
             view.begin();
-            processed = keeping(processed);
+            processed = keeping(&processed);
         } else {
             view.take_back(event.id, &former.spoke_of, now)?;
         }
@@ -386,7 +386,7 @@ fn refused(error: QueueError) -> Result<Processed, QueueError> {
 }
 
 /// A result that says nothing new: what the event led to before is better than nothing.
-fn keeping(processed: Processed) -> Processed {
+fn keeping(processed: &Processed) -> Processed {
     Processed {
         reason: format!("{}; what it led to before stays", processed.reason),
         keeps_former: true,
