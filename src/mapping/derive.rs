@@ -48,6 +48,8 @@ pub struct Derivation {
     pub reason: String,
     /// The facts, in the order in which they were derived.
     pub facts: Vec<Fact>,
+    /// How many of them each item of a batch gave; empty when the event is no batch.
+    pub items: Vec<usize>,
     /// What is there but could not be used.
     pub warnings: Vec<String>,
     /// How it came about.
@@ -112,6 +114,7 @@ pub fn derive(rules: &Ruleset, body: &Value, context: &Context<'_>) -> Derivatio
         disposition: Disposition::Ignored,
         reason: String::new(),
         facts: Vec::new(),
+        items: Vec::new(),
         warnings: Vec::new(),
         trace: Trace::default(),
     };
@@ -142,7 +145,9 @@ fn derive_batch(
     let mut ends = Vec::with_capacity(items.len());
     for (n, event) in items.iter().enumerate() {
         derivation.trace.push(Step::Item(n));
+        let before = derivation.facts.len();
         let end = derive_item(rules, event, context.looked_up.of(n), context, derivation);
+        derivation.items.push(derivation.facts.len() - before);
         derivation.trace.push(Step::Decision {
             disposition: end.disposition,
             reason: end.reason.clone(),

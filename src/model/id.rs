@@ -30,8 +30,25 @@ pub struct EventId(pub u64);
 pub struct OutcomeId {
     /// The event it was derived from.
     pub event: EventId,
-    /// Its number within the event, in the order in which outcomes were derived.
+    /// Its number within the event: see [`OutcomeNumbers`].
     pub ordinal: u16,
+}
+
+/// How the outcomes of an event are numbered: from 0 in the order in which they were derived, unless numbers are given.
+///
+/// Destinations know an outcome by its id. In a batch it must not depend on whether the other items are known yet, so
+/// the number of the item decides there, and some numbers have no outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutcomeNumbers(pub Vec<u16>);
+
+impl OutcomeNumbers {
+    /// The number of the `n`th outcome; nothing when there are too many.
+    pub fn of(&self, n: usize) -> Option<u16> {
+        match &self.0[..] {
+            [] => u16::try_from(n).ok(),
+            given => given.get(n).copied(),
+        }
+    }
 }
 
 /// Identifies a delivery: the event that caused it and its number within that event.

@@ -24,7 +24,7 @@ pub use disposition::Disposition;
 pub use fact::{
     AppointmentChange, AppointmentFact, CallChange, CallFact, Fact, Release, Retraction,
 };
-pub use id::{DeliveryId, EventId, IdError, OutcomeId};
+pub use id::{DeliveryId, EventId, IdError, OutcomeId, OutcomeNumbers};
 pub use moment::{
     MomentError, is_ahead, is_writable, parse_time, parse_time_with, parse_unix_millis,
     parse_unix_seconds,

@@ -20,8 +20,8 @@ pub const INFERRED: &str = "inferred_shown";
 /// What an event's appointments lead to.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
-    /// Outcomes inferred.
-    pub inferred: Vec<Outcome>,
+    /// Outcomes inferred, and from which of the facts.
+    pub inferred: Vec<(usize, Outcome)>,
     /// When to look again.
     pub wake_at: Option<Timestamp>,
     /// What was decided, in words.
@@ -46,7 +46,7 @@ pub(super) fn infer(
         return Ok(attendance);
     }
     let mut seen = BTreeSet::new();
-    for fact in facts.iter().rev() {
+    for (n, fact) in facts.iter().enumerate().rev() {
         let Fact::Appointment(change) = fact else {
             continue;
         };
@@ -114,7 +114,7 @@ pub(super) fn infer(
             booking,
             "inferred: its end and the grace have passed, and nothing else was heard",
         );
-        attendance.inferred.push(outcome);
+        attendance.inferred.push((n, outcome));
     }
     // From the last fact to the first, since the last word on a booking holds; told in the order of the facts.
     attendance.inferred.reverse();

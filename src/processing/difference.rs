@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::{Disposition, EventId, Fact, Outcome, OutcomeKind};
+use crate::model::{Disposition, EventId, Outcome, OutcomeKind};
 use crate::queue::{Processed, StoredOutcome};
 
 /// What became of an event when it was last processed.
@@ -63,17 +63,15 @@ pub struct Difference {
 impl Difference {
     /// Compares what became of `event` with what would become of it. `None`: nothing changes.
     pub fn between(event: EventId, before: &Before, after: &Processed) -> Option<Self> {
-        let outcomes: Vec<&Outcome> = before
-            .outcomes
-            .iter()
-            .map(|stored| &stored.outcome)
-            .collect();
+        let stored = before.outcomes.iter();
+        let outcomes = stored.map(|stored| (stored.id.ordinal, &stored.outcome));
+        let outcomes: Outcomes<'_> = outcomes.collect();
         let targets = {
             let then = told(&outcomes, &reached(before.trace.as_ref()));
             let trace = serde_json::from_slice(&after.trace).ok();
             let now = match after.keeps_former {
                 true => then.clone(),
-                false => told(&outcomes_of(after), &reached(trace.as_ref())),
+                false => told(&after.outcomes().unwrap_or_default(), &reached(trace.as_ref())),
             };
             turned(then, now)
         };
@@ -98,6 +96,9 @@ impl Difference {
     }
 }
 
+/// An event's outcomes by their numbers.
+type Outcomes<'a> = BTreeMap<u16, &'a Outcome>;
+
 type Told = BTreeMap<(String, String), Vec<Value>>;
 
 /// Where a fact went: what a trace says of it, as far as it matters here.
@@ -121,24 +122,14 @@ fn reached(trace: Option<&Value>) -> Vec<Reached> {
         .unwrap_or_default()
 }
 
-fn outcomes_of(processed: &Processed) -> Vec<&Outcome> {
-    let outcomes = processed.facts.iter().filter_map(|fact| match fact {
-        Fact::Outcome(outcome) => Some(outcome),
-        _ => None,
-    });
-    outcomes.collect()
-}
-
 /// What each target is told.
-fn told(outcomes: &[&Outcome], reached: &[Reached]) -> Told {
+fn told(outcomes: &Outcomes<'_>, reached: &[Reached]) -> Told {
     let mut told = Told::new();
     for one in reached {
         let Some(target) = &one.target else {
             continue;
         };
-        let outcome = one
-            .outcome
-            .and_then(|ordinal| outcomes.get(usize::from(ordinal)));
+        let outcome = one.outcome.and_then(|number| outcomes.get(&number));
         let said = match outcome {
             Some(outcome) => content(outcome),
             None => json!({ "takes_back": one.kind }),
@@ -189,7 +180,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::model::{Basis, OutcomeId, SourceName, Subject};
+    use crate::model::{Basis, Fact, OutcomeId, SourceName, Subject};
 
     const EVENT: EventId = EventId(7);
 

@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::connector::{Derived, Reading};
 use crate::fault::{self, Point};
 use crate::lookup::{Job, LookupService};
-use crate::model::{Disposition, EventId, Fact, Outcome, SourceName};
+use crate::model::{Disposition, EventId, Fact, Outcome, OutcomeNumbers, SourceName};
 use crate::queue::{Processed, Queue, QueueError, Registry, StoredEvent};
 use crate::registry::{Contributions, Memory, View};
 use crate::setup::{Routes, Source};
@@ -437,6 +437,8 @@ struct Found<'a> {
     disposition: Disposition,
     reason: String,
     facts: Vec<Fact>,
+    /// How many of the facts each item of a batch gave; empty when the event is no batch.
+    items: Vec<usize>,
     story: Story<'a>,
 }
 
@@ -472,6 +474,7 @@ impl Case<'_> {
             disposition: derivation.disposition,
             reason: derivation.reason,
             facts: derivation.facts,
+            items: derivation.items,
             story: Story {
                 rules: Some(&derivation.trace),
                 lookups: looking.made(),
@@ -504,6 +507,7 @@ impl Case<'_> {
             disposition: Disposition::Mapped,
             reason: format!("{}: {} facts", body.by, facts.len()),
             facts,
+            items: Vec::new(),
             story: Story {
                 by: Some(&body.by),
                 ..Story::default()
@@ -525,6 +529,7 @@ impl Case<'_> {
             disposition,
             reason,
             mut facts,
+            items,
             mut story,
         } = found;
         let event = self.event;
@@ -539,8 +544,9 @@ impl Case<'_> {
             None => Attendance::default(),
         };
         let grace = source.map_or(jiff::SignedDuration::ZERO, |source| source.grace);
-        let inferred = attendance.inferred.iter().cloned();
-        facts.extend(inferred.map(Fact::Outcome));
+        let numbers = numbers(&facts, &items, &attendance);
+        let inferred = attendance.inferred.iter();
+        facts.extend(inferred.map(|(_, outcome)| Fact::Outcome(outcome.clone())));
         let arose_at = |outcome: &Outcome| match outcome.rule.as_str() {
             INFERRED => crate::registry::later(outcome.occurred_at, grace),
             _ => outcome.occurred_at.max(event.received_at),
@@ -551,6 +557,7 @@ impl Case<'_> {
             now: self.now,
             ids_of,
             at,
+            numbers: &numbers,
         };
         let routing = Routing::of(&mut facts, arose_at, self.routes, origin, view)?;
         let (disposition, reason) = conclude(disposition, reason, &facts, &routing);
@@ -569,9 +576,30 @@ impl Case<'_> {
             wake_at: attendance.wake_at.into_iter().chain(routing.wake_at).min(),
             changes: routing.changes,
             facts,
+            numbers,
             ..Processed::default()
         })
     }
+}
+
+/// The numbers of an event's outcomes. An item of a batch gives at most one, and one more may be inferred from its
+/// appointment: those come behind all items.
+fn numbers(facts: &[Fact], items: &[usize], attendance: &Attendance) -> OutcomeNumbers {
+    let item_of: Vec<usize> = items
+        .iter()
+        .enumerate()
+        .flat_map(|(item, facts)| std::iter::repeat_n(item, *facts))
+        .collect();
+    let outcomes = facts
+        .iter()
+        .zip(&item_of)
+        .filter(|(fact, _)| matches!(fact, Fact::Outcome(_)));
+    let inferred = attendance
+        .inferred
+        .iter()
+        .filter_map(|(fact, _)| Some(items.len() + item_of.get(*fact)?));
+    let numbers = outcomes.map(|(_, item)| *item).chain(inferred);
+    OutcomeNumbers(numbers.filter_map(|n| u16::try_from(n).ok()).collect())
 }
 
 /// The disposition after routing: an outcome that waits for its address makes the event wait; one that no

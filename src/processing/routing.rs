@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::admin_event::LaneAddress;
 use super::correlation::{Asked, Finder, Resolution};
 use crate::model::{
-    Basis, Deliver, DestinationName, EventId, Fact, Matcher, Outcome, OutcomeKind, Retraction,
-    SourceName, Subject,
+    Basis, Deliver, DestinationName, EventId, Fact, Matcher, Outcome, OutcomeKind, OutcomeNumbers,
+    Retraction, SourceName, Subject,
 };
 use crate::queue::{Change, LaneChange, Result};
 use crate::registry::{View, later};
@@ -84,6 +84,8 @@ pub struct Origin<'a> {
     pub ids_of: &'a SourceName,
     /// Lanes that its facts go to, whatever they are about.
     pub at: &'a [LaneAddress],
+    /// The numbers of its outcomes.
+    pub numbers: &'a OutcomeNumbers,
 }
 
 /// All that routing made of an event's facts.
@@ -108,8 +110,8 @@ struct Parcel<'a> {
 }
 
 impl Routing {
-    /// Routes the facts of one event. Outcomes are numbered in the order of `facts`; what their bookings, deals
-    /// and contacts tell of whom they are about is added to them. `arose_at` says when an outcome came to be.
+    /// Routes the facts of one event. What the bookings, deals and contacts of outcomes tell of whom they are about
+    /// is added to them. `arose_at` says when an outcome came to be.
     ///
     /// # Errors
     /// When storage fails.
@@ -121,18 +123,20 @@ impl Routing {
         view: &mut View<'_>,
     ) -> Result<Self> {
         let mut routing = Self::default();
-        let mut ordinal = 0;
+        let mut outcomes = 0;
         for fact in facts {
             match fact {
                 Fact::Outcome(outcome) => {
+                    // More than there are numbers are refused when the event is settled.
+                    let number = origin.numbers.of(outcomes).unwrap_or(u16::MAX);
                     let parcel = Parcel {
                         outcome,
-                        change: Change::Outcome(ordinal),
+                        change: Change::Outcome(number),
                         arose_at: arose_at(outcome),
                     };
                     let subject = routing.deliver(&parcel, routes, origin, view)?;
                     outcome.subject = subject;
-                    ordinal += 1;
+                    outcomes += 1;
                 }
                 Fact::Retraction(retraction) => {
                     let change = Change::Retract(retraction.kind, retraction.occurred_at);

@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     Basis, DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Mode, Outcome,
-    OutcomeId, OutcomeKind, Precedence, SourceName, VerdictKind,
+    OutcomeId, OutcomeKind, OutcomeNumbers, Precedence, SourceName, VerdictKind,
 };
 
 pub use page::{DeliveryFilter, EventFilter, Page, PageRequest};
@@ -156,8 +156,10 @@ pub struct Processed {
     pub reason: String,
     /// The whole derivation as JSON text, as shown by `events explain`; empty when there is none.
     pub trace: Bytes,
-    /// The facts derived. Outcomes among them are numbered in this order, from 0.
+    /// The facts derived.
     pub facts: Vec<Fact>,
+    /// The numbers of the outcomes among them, in the same order. They rise.
+    pub numbers: OutcomeNumbers,
     /// What changes at which lane.
     pub changes: Vec<LaneChange>,
     /// Records that the event writes. Whoever watches them is woken, but not the event itself.
@@ -174,6 +176,20 @@ pub struct Processed {
     pub keeps_former: bool,
     /// The destinations that there are; what an event said to others stays until they are there again. `None`: all are.
     pub destinations: Option<Arc<BTreeSet<DestinationName>>>,
+}
+
+impl Processed {
+    /// Its outcomes with their numbers. `None`: there are more than can be numbered.
+    pub fn outcomes(&self) -> Option<BTreeMap<u16, &Outcome>> {
+        let outcomes = self.facts.iter().filter_map(|fact| match fact {
+            Fact::Outcome(outcome) => Some(outcome),
+            _ => None,
+        });
+        let numbered = outcomes.enumerate();
+        numbered
+            .map(|(n, outcome)| Some((self.numbers.of(n)?, outcome)))
+            .collect()
+    }
 }
 
 /// One fact's effect on one lane.

@@ -522,6 +522,39 @@ async fn refused_credentials_hold_all_look_ups_of_the_source_until_they_are_chan
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_of_a_batch_keeps_its_id_when_the_items_before_it_are_answered() {
+    let (api, destination) = (
+        FakeDestination::start().await,
+        FakeDestination::start().await,
+    );
+    let bridge = setup(&api, KEY)
+        .webhook("team", &destination, "")
+        .start()
+        .await;
+    destination.otherwise(Answer::ok());
+    api.answer(deal("c1"));
+    let held = api.hold();
+    let mut ready = won("2");
+    ready["phone"] = json!("+442079460958");
+    ready["call"] = json!("call-ready");
+    let id = bridge.accept("crm", &events(&[won("2"), ready])).await;
+    let early = destination.request().await.body;
+    assert_eq!(early["call_id"], "call-ready");
+    became(&bridge, &id, "waiting", "1 of 2 items mapped, 1 waiting").await;
+    held.send(contact()).unwrap();
+    let late = destination.request().await.body;
+    assert_eq!(late["call_id"], "call-2");
+    assert_ne!(early["id"], late["id"], "{early} {late}");
+    let story = became(&bridge, &id, "mapped", "2 of 2 items mapped").await;
+    let told: Vec<_> = story["outcomes"].as_array().unwrap().iter().collect();
+    let ids = told.iter().map(|told| &told["id"]);
+    assert_eq!(ids.collect::<Vec<_>>(), [&late["id"], &early["id"]]);
+    bridge.idle().await;
+    destination.finish().await;
+    assert_eq!(api.rest().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_oauth_token_is_shared_renewed_and_its_replaced_refresh_token_survives_a_restart() {
     let api = FakeDestination::start().await;
     let token = |access: &str, life: u64, refresh: Option<&str>| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{DestinationName, Disposition, EventId, Fact, Mode, Outcome, OutcomeId};
+use crate::model::{DestinationName, Disposition, EventId, Mode, Outcome, OutcomeId};
 use crate::queue::registry::Seen;
 use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
@@ -25,7 +25,7 @@ pub(super) struct Prepared {
     disposition: Disposition,
     reason: String,
     trace: Bytes,
-    outcomes: Vec<(Vec<u8>, Revision)>,
+    outcomes: BTreeMap<u16, (Vec<u8>, Revision)>,
     changes: Vec<(Hash16, LaneChange)>,
     records: Vec<Record>,
     watches: Vec<Watch>,
@@ -54,19 +54,21 @@ impl Prepared {
             }
             Some(disposition) => disposition,
         };
+        let too_many = || QueueError::State(format!("{event} has too many outcomes"));
         let outcomes = processed
-            .facts
-            .iter()
-            .filter_map(|fact| match fact {
-                Fact::Outcome(outcome) => Some(outcome),
-                _ => None,
+            .outcomes()
+            .ok_or_else(too_many)?
+            .into_iter()
+            .map(|(ordinal, outcome)| {
+                Ok((
+                    ordinal,
+                    prepare_outcome(OutcomeId { event, ordinal }, outcome)?,
+                ))
             })
-            .enumerate()
-            .map(|(ordinal, outcome)| prepare_outcome(event, ordinal, outcome))
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<BTreeMap<_, _>>>()?;
         for change in &processed.changes {
             if let Change::Outcome(ordinal) = change.change
-                && usize::from(ordinal) >= outcomes.len()
+                && !outcomes.contains_key(&ordinal)
             {
                 return Err(QueueError::State(format!(
                     "{event} has no outcome {ordinal}"
@@ -102,11 +104,14 @@ impl Prepared {
 
     /// Bytes that it adds to the journal, about.
     pub(super) fn weight(&self) -> usize {
-        let outcomes: usize = self.outcomes.iter().map(|(json, _)| json.len()).sum();
+        let outcomes: usize = self.outcomes.values().map(|(json, _)| json.len()).sum();
         let records: usize = self.records.iter().map(|r| 128 + r.value.len()).sum();
         self.trace.len() + outcomes + records + self.changes.len() * 512 + self.watches.len() * 128
     }
 }
+
+/// What stands in the place of a number that has no outcome.
+const NO_OUTCOME: &[u8] = b"null";
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     // Notes make most of them longer than a serializer thinks at first.
@@ -116,15 +121,9 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-fn prepare_outcome(
-    event: EventId,
-    ordinal: usize,
-    outcome: &Outcome,
-) -> Result<(Vec<u8>, Revision)> {
-    let ordinal = u16::try_from(ordinal)
-        .map_err(|_many| QueueError::State(format!("{event} has too many outcomes")))?;
+fn prepare_outcome(id: OutcomeId, outcome: &Outcome) -> Result<(Vec<u8>, Revision)> {
     let revision = Revision {
-        outcome: OutcomeId { event, ordinal },
+        outcome: id,
         kind: outcome.kind,
         basis: outcome.basis,
         occurred_at: outcome.occurred_at,
@@ -206,9 +205,13 @@ fn lead_to(tx: &mut Tx<'_>, id: EventId, row: &mut EventRow, prepared: &Prepared
     let (trace, outcomes) = (row.trace.take(), std::mem::take(&mut row.outcomes));
     row.trace =
         (!prepared.trace.is_empty()).then(|| content(tx, &key, trace.as_ref(), &prepared.trace));
-    row.outcomes = (0..)
-        .zip(&prepared.outcomes)
-        .map(|(ordinal, (json, _))| content(tx, &key, outcomes.get::<usize>(ordinal), json))
+    let end = prepared.outcomes.keys().last().map_or(0, |last| last + 1);
+    row.outcomes = (0..end)
+        .map(|ordinal| {
+            let outcome = prepared.outcomes.get(&ordinal);
+            let json = outcome.map_or(NO_OUTCOME, |(json, _)| json.as_slice());
+            content(tx, &key, outcomes.get(usize::from(ordinal)), json)
+        })
         .collect();
     revise_lanes(tx, id, row, prepared)
 }
@@ -332,7 +335,7 @@ fn entry(event: EventId, change: &LaneChange, prepared: &Prepared) -> Option<Ent
     };
     match change.change {
         Change::Outcome(ordinal) => {
-            let (_, revision) = prepared.outcomes.get(usize::from(ordinal))?;
+            let (_, revision) = prepared.outcomes.get(&ordinal)?;
             Some(Entry::Outcome(Revision {
                 origin: change.origin,
                 not_before: change.not_before,

@@ -147,7 +147,10 @@ impl Reader {
         let row = self.event_row(event)?;
         let with_ids = row.outcomes.iter().zip(0u16..);
         with_ids
-            .map(|(pointer, ordinal)| self.outcome(OutcomeId { event, ordinal }, pointer))
+            .filter_map(|(pointer, ordinal)| {
+                let id = OutcomeId { event, ordinal };
+                self.outcome(id, pointer).transpose()
+            })
             .collect()
     }
 
@@ -174,10 +177,12 @@ impl Reader {
         Ok(standings)
     }
 
-    fn outcome(&self, id: OutcomeId, pointer: &Pointer) -> Result<StoredOutcome> {
+    /// The outcome of this number, if there is one.
+    fn outcome(&self, id: OutcomeId, pointer: &Pointer) -> Result<Option<StoredOutcome>> {
         let json = self.segments.read(pointer)?;
-        let outcome: Outcome = serde_json::from_slice(&json).map_err(unreadable("outcome"))?;
-        Ok(StoredOutcome { id, outcome })
+        let outcome: Option<Outcome> =
+            serde_json::from_slice(&json).map_err(unreadable("outcome"))?;
+        Ok(outcome.map(|outcome| StoredOutcome { id, outcome }))
     }
 
     pub(super) fn events(
@@ -395,11 +400,12 @@ impl Reader {
             return Ok(None);
         };
         let row = self.event_row(id.event)?;
-        let pointer = row
-            .outcomes
-            .get(usize::from(id.ordinal))
-            .ok_or_else(|| QueueError::NotFound(format!("outcome {id}")))?;
-        self.outcome(id, pointer).map(Some)
+        let pointer = row.outcomes.get(usize::from(id.ordinal));
+        let outcome = pointer.map(|pointer| self.outcome(id, pointer));
+        let outcome = outcome.transpose()?.flatten();
+        outcome
+            .map(Some)
+            .ok_or_else(|| QueueError::NotFound(format!("outcome {id}")))
     }
 }
 

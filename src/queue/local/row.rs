@@ -136,7 +136,7 @@ pub(super) struct EventRow {
     pub body: Pointer,
     /// The trace as JSON, once it was processed.
     pub trace: Option<Pointer>,
-    /// Its outcomes as JSON, in order.
+    /// Its outcomes as JSON, by their numbers; `null` where a number has none.
     pub outcomes: Vec<Pointer>,
     /// Lanes that hold revisions of it.
     pub lanes: Vec<Hash16>,
