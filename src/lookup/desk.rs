@@ -189,8 +189,9 @@ impl Desk {
         let key = job.key;
         let held = self.state().held.is_some();
         if !held {
+            let asked_at = self.clock.now();
             let verdict = self.ask(&job).await;
-            self.conclude(job, verdict, false).await;
+            self.conclude(job, verdict, asked_at, false).await;
         }
         self.state().busy.remove(&key);
     }
@@ -201,8 +202,9 @@ impl Desk {
             let Some(held) = &state.held else { return };
             held.other.as_ref().unwrap_or(&held.cause).clone()
         };
+        let asked_at = self.clock.now();
         let verdict = self.ask(&job).await;
-        self.conclude(job, verdict, true).await;
+        self.conclude(job, verdict, asked_at, true).await;
     }
 
     /// Resolves when a held source is to be asked again.
@@ -218,10 +220,12 @@ impl Desk {
     }
 
     /// Stores what an answer means.
-    async fn conclude(&self, job: Job, verdict: LookupVerdict, probe: bool) {
+    async fn conclude(&self, job: Job, verdict: LookupVerdict, asked_at: Timestamp, probe: bool) {
         let stored = match verdict {
-            LookupVerdict::Answered(taken) => self.answered(&job, Some(taken), probe).await,
-            LookupVerdict::NotThere => self.answered(&job, None, probe).await,
+            LookupVerdict::Answered(taken) => {
+                self.answered(&job, Some(taken), asked_at, probe).await
+            }
+            LookupVerdict::NotThere => self.answered(&job, None, asked_at, probe).await,
             LookupVerdict::Failed {
                 reason,
                 retry_after,
@@ -254,6 +258,7 @@ impl Desk {
         &self,
         job: &Job,
         taken: Option<serde_json::Value>,
+        asked_at: Timestamp,
         probe: bool,
     ) -> Result<()> {
         {
@@ -268,7 +273,7 @@ impl Desk {
                 state.suspects.retain(|key| *key != job.key);
             }
         }
-        let entry = Entry::answered(self.clock.now(), taken);
+        let entry = Entry::answered(self.known(job).await?, asked_at, taken);
         self.put(job, &entry).await?;
         match probe {
             true => self.release().await,
@@ -281,12 +286,17 @@ impl Desk {
             self.pace.pause(wait);
         }
         self.state().last_failure = Some(reason.clone());
-        let (registry, key) = (self.queue.registry(), job.key);
-        let earlier = blocking(move || registry.record(&key)).await?;
-        let earlier = earlier.and_then(|bytes| Entry::read(&bytes));
+        let known = self.known(job).await?;
         let wait = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
-        let entry = Entry::failed(earlier, self.clock.now(), reason, wait);
+        let entry = Entry::failed(known, self.clock.now(), reason, wait);
         self.put(job, &entry).await
+    }
+
+    /// What is stored of a question.
+    async fn known(&self, job: &Job) -> Result<Option<Entry>> {
+        let (registry, key) = (self.queue.registry(), job.key);
+        let stored = blocking(move || registry.record(&key)).await?;
+        Ok(stored.and_then(|bytes| Entry::read(&bytes)))
     }
 
     async fn put(&self, job: &Job, entry: &Entry) -> Result<()> {

@@ -1,8 +1,10 @@
 //! What is stored of a look-up, and what it means for an event. Pure: time is an argument.
 //!
-//! An answer holds for an event when it was given after the event was received, or not longer before than
-//! the look-up's `cache` says. So what an event leads to does not depend on when it is processed: a replay
-//! next month finds the answer that was found today. Failures stand beside the last answer; how long the next
+//! An answer holds for an event when it was asked for after the event was received, or not longer before than
+//! the look-up's `cache` says. What was asked for before and given after may tell of a time before the event: a
+//! record that changes twice at once would be seen as it was in between. Of several answers the first that holds is
+//! taken. So what an event leads to does not depend on when it is processed: a replay next month finds the answer
+//! that was found today, though the record changed since. Failures stand beside the last answer; how long the next
 //! try waits grows with how long it has failed.
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ const SHORTEST: SignedDuration = SignedDuration::from_secs(5);
 const LONGEST: SignedDuration = SignedDuration::from_hours(1);
 /// How long an event waits for an answer before it is given up.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_hours(72);
+/// How many answers before the last are kept.
+const MOST_EARLIER: usize = 7;
 /// How long answers are kept for events that are processed again.
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
 
@@ -27,6 +31,9 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     v: u8,
+    /// The answers before the last, oldest first: earlier events go on reading theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Answer>,
     /// The last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<Answer>,
@@ -38,7 +45,7 @@ pub(super) struct Entry {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// When it was given.
+    /// When it was asked for.
     pub(super) at: Timestamp,
     /// What was taken of it; nothing when the vendor has no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,28 +127,44 @@ impl Entry {
         json(self)
     }
 
-    /// Nothing but an answer.
-    pub(super) fn answered(at: Timestamp, taken: Option<Value>) -> Self {
+    /// Another answer, after what was known before.
+    pub(super) fn answered(known: Option<Self>, at: Timestamp, taken: Option<Value>) -> Self {
+        let (mut earlier, last) = known.map_or((Vec::new(), None), |e| (e.earlier, e.answer));
+        // The same again holds for whom the last one held.
+        earlier.extend(last.filter(|last| last.taken != taken));
+        earlier.retain(|answer| after(answer.at, KEPT) > at);
+        let surplus = earlier.len().saturating_sub(MOST_EARLIER);
+        earlier.drain(..surplus);
         Self {
             v: VERSION,
+            earlier,
             answer: Some(Answer { at, taken }),
             failure: None,
         }
     }
 
+    /// All answers, oldest first.
+    fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.earlier.iter().chain(&self.answer)
+    }
+
     /// Another failure, after what was known before.
     pub(super) fn failed(
-        earlier: Option<Self>,
+        known: Option<Self>,
         at: Timestamp,
         reason: String,
         retry_after: Option<SignedDuration>,
     ) -> Self {
-        let (answer, failure) = earlier.map_or((None, None), |e| (e.answer, e.failure));
+        let (earlier, answer, failure) = match known {
+            Some(known) => (known.earlier, known.answer, known.failure),
+            None => (Vec::new(), None, None),
+        };
         let since = failure.map_or(at, |failure| failure.since.min(at));
         let wait = pause(at.duration_since(since)).max(retry_after.unwrap_or_default());
         let not_before = after(at, wait.min(LONGEST));
         Self {
             v: VERSION,
+            earlier,
             answer,
             failure: Some(Failure {
                 since,
@@ -194,7 +217,7 @@ pub(super) fn rule(
         return Ruling::Ask(None);
     };
     let oldest = received_at.checked_sub(cache).unwrap_or(Timestamp::MIN);
-    if let Some(answer) = entry.answer.as_ref().filter(|answer| answer.at >= oldest) {
+    if let Some(answer) = entry.answers().find(|answer| answer.at >= oldest) {
         return Ruling::Use(answer);
     }
     let Some(failure) = &entry.failure else {
@@ -230,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_answer_holds_for_events_received_before_it_and_a_while_after_it() {
-        let entry = Entry::answered(at(1_000), Some(json!({ "phone": "1" })));
+        let entry = Entry::answered(None, at(1_000), Some(json!({ "phone": "1" })));
         let answer = entry.answer.as_ref().unwrap();
         let cache = seconds(300);
         for received in [0, 1_000, 1_300] {
@@ -239,6 +262,30 @@ mod tests {
         }
         let ruling = rule(Some(&entry), at(1_301), cache, at(1_301));
         assert_eq!(ruling, Ruling::Ask(None));
+    }
+
+    #[test]
+    fn an_event_goes_on_reading_the_first_answer_that_held_for_it() {
+        let amounts = ["1", "2", "2", "3"].map(|amount| Some(json!({ "amount": amount })));
+        let mut known = None;
+        for (n, taken) in (1..).zip(amounts.clone()) {
+            known = Some(Entry::answered(known, at(n * 100), taken));
+        }
+        for (received, holds) in [(0, 0), (100, 0), (101, 1), (300, 1), (301, 3), (400, 3)] {
+            let ruling = rule(known.as_ref(), at(received), seconds(0), at(9_999));
+            let Ruling::Use(answer) = ruling else {
+                panic!("{received}: {ruling:?}")
+            };
+            assert_eq!(answer.taken, amounts[holds], "{received}");
+        }
+        for n in 0..99 {
+            let taken = Some(json!({ "amount": n }));
+            known = Some(Entry::answered(known, at(500 + n), taken));
+        }
+        let kept = known.iter().flat_map(Entry::answers).count();
+        assert_eq!(kept, MOST_EARLIER + 1);
+        let later = Entry::answered(known, at(40 * 24 * 3_600), None);
+        assert_eq!(later.answers().count(), 1, "those past their time go");
     }
 
     #[test]
@@ -278,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_failure_does_not_take_an_older_events_answer_away() {
-        let answered = Entry::answered(at(100), None);
+        let answered = Entry::answered(None, at(100), None);
         let failed = Entry::failed(Some(answered), at(5_000), "answered 503".to_owned(), None);
         let old = rule(Some(&failed), at(50), seconds(300), at(5_001));
         assert!(
@@ -312,10 +359,13 @@ mod tests {
             answered in any::<bool>(), failed in any::<bool>(), moment in 0i64..9_999_999, text in ".{0,40}",
         ) {
             let entry = match (answered, failed) {
-                (true, false) => Entry::answered(at(moment), Some(json!({ "text": text }))),
+                (true, false) => {
+                    let known = Entry::answered(None, at(moment), None);
+                    Entry::answered(Some(known), at(moment + 1), Some(json!({ "text": text })))
+                }
                 (false, _) => Entry::failed(None, at(moment), text, None),
                 (true, true) => {
-                    let answered = Entry::answered(at(moment), None);
+                    let answered = Entry::answered(None, at(moment), None);
                     Entry::failed(Some(answered), at(moment + 1), text, Some(seconds(7)))
                 }
             };

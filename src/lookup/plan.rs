@@ -64,7 +64,7 @@ pub struct Made {
     /// Method and URL, without credentials, if there was a question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// When it was answered.
+    /// When it was asked, if it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
     /// Why it went so, in words.

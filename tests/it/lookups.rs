@@ -423,6 +423,39 @@ async fn an_outcome_stays_while_a_replay_asks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_asked_for_before_an_event_came_does_not_hold_for_it() {
+    let api = FakeDestination::start().await;
+    let bridge = setup(&api, KEY).start().await;
+    let worth = |amount: &str| Answer::new(200).json(&json!({ "amount": amount }));
+    let mut known = won("1");
+    known["phone"] = json!("+442079460958");
+    let slow = api.hold();
+    let first = bridge.accept("crm", &events(&[known.clone()])).await;
+    api.request().await;
+    // The deal changes while the answer is on its way.
+    known["call"] = json!("another");
+    let second = bridge.accept("crm", &events(&[known])).await;
+    became(&bridge, &second, "waiting", "it is being asked").await;
+    api.answer(worth("50"));
+    slow.send(worth("99.50")).unwrap();
+    let first = became(&bridge, &first, "mapped", "rule `won`").await;
+    let second = became(&bridge, &second, "mapped", "rule `won`").await;
+    let worth_of = |story: &Value| outcome(story)["value"]["amount"].clone();
+    assert_eq!(
+        (worth_of(&first), worth_of(&second)),
+        (json!("99.50"), json!("50"))
+    );
+    assert_eq!(api.rest().await.len(), 1);
+    // Processed again, the first event finds what it found, though the deal was asked for once more since.
+    assert!(bridge.replay(&first).await.status < 300);
+    bridge.idle().await;
+    let id = first["event"]["id"].as_str().unwrap();
+    let again = became(&bridge, id, "mapped", "rule `won`").await;
+    assert_eq!(worth_of(&again), json!("99.50"));
+    api.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_vendor_does_not_have_is_nothing_there() {
     let api = FakeDestination::start().await;
     let bridge = setup(&api, KEY).start().await;
