@@ -117,7 +117,8 @@ fn told(state: &Value) -> String {
 /// Sources of a running bridge.
 #[derive(Debug, Subcommand)]
 pub(super) enum Sources {
-    /// List them: where their senders post to, whether they are verified, and the file of their rules.
+    /// List them: where their senders post to, whether they are verified, the file of their rules, and how their
+    /// look-ups stand.
     List {
         #[command(flatten)]
         server: Server,
@@ -132,11 +133,38 @@ impl Sources {
             output.json(&listed);
             return Ok(Exit::Done);
         }
-        let columns = ["name", "connector", "path", "verified", "mapping"];
-        output.items(&listed["items"], &columns.map(|name| (name, name)));
+        let shown = output.for_people(&listed);
+        let columns = [
+            "name",
+            "connector",
+            "path",
+            "verified",
+            "mapping",
+            "lookups",
+        ];
+        let rows = shown["items"].as_array().into_iter().flatten();
+        let rows = rows.map(|item| {
+            let cells = columns[..5].iter().map(|name| Output::cell(&item[*name]));
+            cells.chain([asked(&item["lookups"])]).collect()
+        });
+        output.table(&columns, rows);
         for warning in listed["warnings"].as_array().into_iter().flatten() {
             output.note(&format!("warning: {}", Output::cell(warning)));
         }
         Ok(Exit::Done)
+    }
+}
+
+/// How a source's look-ups stand, with the reason when they are not made.
+fn asked(lookups: &Value) -> String {
+    let last_failure = &lookups["last_failure"];
+    let (state, why) = match lookups["state"].as_str() {
+        Some("ready") if last_failure.is_string() => ("failing", last_failure),
+        Some(state) => (state, &lookups["reason"]),
+        None => return Output::cell(lookups),
+    };
+    match why.as_str() {
+        Some(why) => format!("{state}: {why}"),
+        None => state.to_owned(),
     }
 }

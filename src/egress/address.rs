@@ -26,7 +26,7 @@ pub enum AddressPolicy {
 /// An address that must not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the address {address} is {kind}; set allow_networks or allow_private there if that is meant"
+    "the address {address} is {kind}; set allow_networks or allow_private at this source or destination if that is meant"
 )]
 pub struct AddressRefused {
     /// The address.

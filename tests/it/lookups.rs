@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::about;
 use crate::support::{Answer, FakeDestination, Received, Setup, TestBridge, eventually};
 
 /// A CRM whose events name a deal; its contact stands behind the API.
@@ -659,6 +660,8 @@ async fn a_refused_refresh_token_holds_the_look_ups_and_a_failing_endpoint_does_
     let reason = "the token endpoint refuses the credentials (400, invalid_grant)";
     became(&bridge, &id, "waiting", reason).await;
     assert_eq!(state(&bridge).await["state"], "held");
+    let listed = about(&bridge, &["sources", "list"]).stdout;
+    assert!(listed.contains("held: the token endpoint"), "{listed}");
     assert_eq!(api.rest().await.len(), 2);
     api.finish().await;
 }

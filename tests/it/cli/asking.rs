@@ -379,8 +379,7 @@ async fn destinations_are_listed_paused_and_resumed() {
     assert!(unknown.stderr.contains("`nobody`"), "{unknown:?}");
 
     let sources = done(about(&bridge, &["sources", "list", "--format", "csv"])).stdout;
-    let expected =
-        "name,connector,path,verified,mapping\nteam,standard-webhooks,/webhooks/team,true,\n";
+    let expected = "name,connector,path,verified,mapping,lookups\nteam,standard-webhooks,/webhooks/team,true,,\n";
     assert_eq!(sources, expected);
     destination.request().await;
     destination.finish().await;

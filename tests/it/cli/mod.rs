@@ -33,7 +33,7 @@ fn with_config(config: &Path, arguments: &[&str]) -> Finished {
 }
 
 /// A command about a running bridge.
-fn about(bridge: &TestBridge, arguments: &[&str]) -> Finished {
+pub(crate) fn about(bridge: &TestBridge, arguments: &[&str]) -> Finished {
     let (config, url) = (bridge.config_dir(), bridge.admin_url());
     run(arguments
         .iter()
