@@ -208,7 +208,10 @@ impl Replay {
             ));
         }
         for id in &tally.missing {
-            output.warn(&format!("there is no event {}", Output::cell(id)));
+            output.warn(&format!(
+                "there is no event {}: mistyped, or past its retention",
+                Output::cell(id)
+            ));
         }
     }
 }

@@ -183,7 +183,12 @@ impl From<StoreError> for ApiError {
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::NotFound(what) => Self::new(Code::NotFound, format!("there is no {what}")),
+            QueueError::NotFound(what) => Self::new(
+                Code::NotFound,
+                format!(
+                    "there is no {what}: mistyped, or past its retention (`storage.retention`)"
+                ),
+            ),
             QueueError::State(why) => Self::new(Code::Conflict, why),
             QueueError::Busy(why) => Self::new(Code::Busy, why),
             QueueError::Closed => Self::new(Code::Busy, "shutting down"),

@@ -130,8 +130,11 @@ async fn a_replay_counts_what_is_there_and_names_what_is_not() {
     let replayed = about(&bridge, &["events", "replay", &ids[0], &ids[0], absent]);
     assert_eq!(replayed.code, 1, "{replayed:?}");
     assert_eq!(replayed.stdout, "1 event was replayed\n");
-    let told = format!("there is no event {absent}");
+    let told = format!("there is no event {absent}: mistyped, or past its retention");
     assert!(replayed.stderr.contains(&told), "{replayed:?}");
+    let shown = about(&bridge, &["events", "show", absent]);
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(shown.stderr.contains(&told), "{shown:?}");
     let replayed = about(&bridge, &["events", "replay", "--json", absent]);
     assert_eq!(
         (replayed.code, replayed.json()),
