@@ -253,10 +253,19 @@ impl Outbound {
             .ok_or_else(|| format!("there is no address {kind}"))?;
         let outcome = outcome_json(outcome, None, &self.settings);
         let scope = Roots::new(&self.settings).with("outcome", &outcome);
-        if when.as_ref().is_some_and(|when| !when.hold(&scope)) {
-            return Err(format!("{name}: its conditions do not hold"));
+        let address = address.complete(&scope, &|value, text| encoded_part(value, text));
+        let lacks = |missing: &[String]| format!("{name} needs {}", missing.join(" and "));
+        if let Some(when) = when
+            && let Some(why) = when.failing(&scope)
+        {
+            // A condition on what the address lacks says no more than that it is lacking.
+            let asks = |lacking: &String| when.paths().any(|path| path.as_str() == lacking);
+            return Err(match &address {
+                Err(missing) if missing.iter().any(asks) => lacks(missing),
+                _ => format!("{name}: {why}"),
+            });
         }
-        match address.complete(&scope, &|value, text| encoded_part(value, text)) {
+        match address {
             Ok(address) if has_dotted_part(&address) => {
                 Err(format!("{name}: a part is `.` or `..`"))
             }
@@ -265,7 +274,7 @@ impl Outbound {
                 address,
                 provisional: *provisional,
             }),
-            Err(missing) => Err(format!("{name} needs {}", missing.join(" and "))),
+            Err(missing) => Err(lacks(&missing)),
         }
     }
 
