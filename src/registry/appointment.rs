@@ -269,15 +269,24 @@ impl Appointment {
 
     /// What speaks against inferring that the lead attended.
     pub fn obstacle(&self) -> Option<Obstacle> {
-        let reported = |report: &Report, kind| report.holds().then_some(Obstacle::Reported(kind));
+        let reported = |report, kind| self.concerns(report).then_some(Obstacle::Reported(kind));
         let canceled = (self.state.get() == Some(&State::Canceled)).then_some(Obstacle::Canceled);
         let moved = (!self.moved_to.is_empty()).then_some(Obstacle::Moved);
-        let marked = self.mark.holds().then_some(Obstacle::Marked);
+        let marked = self.concerns(&self.mark).then_some(Obstacle::Marked);
         moved
             .or(canceled)
             .or(reported(&self.no_show, OutcomeKind::NoShow))
             .or(marked)
             .or(reported(&self.shown, OutcomeKind::Shown))
+    }
+
+    /// Whether a report holds for the times that are known now. A booking that is moved within itself leaves behind
+    /// what was reported of its earlier times.
+    fn concerns(&self, report: &Report) -> bool {
+        let start = self.schedule.get().and_then(|schedule| schedule.start);
+        let moved_on = self.schedule.stamp().zip(start).zip(report.said.stamp());
+        let moved_on = moved_on.is_some_and(|((set, start), said)| said.at < start.min(set.at));
+        report.holds() && !moved_on
     }
 
     /// Where else it is found: under phone and e-mail, at its start.

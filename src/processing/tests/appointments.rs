@@ -65,6 +65,37 @@ async fn what_was_called_off_moved_marked_or_reported_is_not_inferred() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_reported_of_an_appointment_does_not_hold_for_a_later_time_that_it_is_moved_to() {
+    let moves = [
+        appointment(Rescheduled, "booking=b", 200, Some((300, 330))),
+        appointment(Booked, "booking=b", 200, Some((300, 330))),
+    ];
+    for moved in moves {
+        let missed = outcome(NoShow, "booking=b", 100);
+        for heard in [
+            [missed.clone(), moved.clone()],
+            [moved.clone(), missed.clone()],
+        ] {
+            let mut world = World::new();
+            world.hear("cal", vec![booked((60, 90))]).await;
+            for fact in heard {
+                world.hear("cal", vec![fact]).await;
+            }
+            set(&world, 330 + 119);
+            world.settle().await;
+            assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")], "{moved:?}");
+            set(&world, DAY);
+            world.settle().await;
+            assert_eq!(world.held(STORE), [(AT_PHONE, "shown")], "{moved:?}");
+            let again = outcome(NoShow, "booking=b", 340);
+            world.hear("cal", vec![again]).await;
+            world.settle().await;
+            assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")], "{moved:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_no_show_that_names_only_the_lead_keeps_attendance_from_being_inferred() {
     let booking = format!("booking=b phone={PHONE} email=a@example.com");
     let booking = appointment(Booked, &booking, 0, Some((60, 90)));

@@ -273,15 +273,17 @@ impl<'a> Model<'a> {
         });
         let schedule = schedule.max_by_key(|change| change.occurred_at)?;
         let end = schedule.end?;
+        // What was reported before this time was set, and before it comes, is about another one.
+        let of_it = schedule.occurred_at.min(schedule.start.unwrap());
         let last = |of: &[AppointmentChange]| {
             let changes = self.changes(booking);
             let changes = changes.filter(|change| of.contains(&change.change));
-            changes
-                .max_by_key(|change| change.occurred_at)
-                .map(|change| change.change)
+            changes.max_by_key(|change| change.occurred_at)
         };
-        let off = last(&[Booked, Rescheduled, Canceled]) == Some(Canceled)
-            || last(&[NoShowMarked, NoShowCleared]) == Some(NoShowMarked)
+        let is = |last: Option<&AppointmentFact>, what| last.is_some_and(|it| it.change == what);
+        let mark = last(&[NoShowMarked, NoShowCleared]).filter(|mark| mark.occurred_at >= of_it);
+        let off = is(last(&[Booked, Rescheduled, Canceled]), Canceled)
+            || is(mark, NoShowMarked)
             || self.moves().iter().any(|(old, ..)| *old == booking);
         let reported = |kind: OutcomeKind| {
             let words = self.facts().filter_map(|fact| match fact {
@@ -292,7 +294,7 @@ impl<'a> Model<'a> {
             let words = words.filter(|(.., about)| about.booking_id.as_deref() == Some(booking));
             words
                 .max_by_key(|(at, ..)| *at)
-                .is_some_and(|(_, said, _)| said)
+                .is_some_and(|(at, said, _)| said && at >= of_it)
         };
         let due = end + SignedDuration::from_mins(GRACE);
         let of_lead = self.no_show_of_lead(booking, schedule.start.unwrap(), due);
