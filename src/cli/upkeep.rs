@@ -171,10 +171,8 @@ impl Doctor {
             output.json(&findings);
         } else {
             told_findings(output, &findings);
-            if !findings.sound {
-                output.note(
-                    "stop the bridge and run `outcome-bridge doctor --repair`, or restore a backup",
-                );
+            if let Some(advice) = advice(&findings) {
+                output.note(advice);
             }
         }
         Ok(sound(findings.sound))
@@ -183,6 +181,20 @@ impl Doctor {
 
 fn sound(sound: bool) -> Exit {
     if sound { Exit::Done } else { Exit::Mistakes }
+}
+
+fn advice(findings: &Findings) -> Option<&'static str> {
+    let mut store = findings.outcome_store.iter();
+    if findings.sound {
+        None
+    } else if findings.queue.is_repairable() || store.any(|store| !store.problems.is_empty()) {
+        Some("stop the bridge and run `outcome-bridge doctor --repair`, or restore a backup")
+    } else {
+        Some(
+            "a repair brings back nothing of what does not read: a backup may have it; otherwise the bridge goes on \
+             without, and it goes when its retention is over",
+        )
+    }
 }
 
 fn told_findings(output: &Output, findings: &Findings) {

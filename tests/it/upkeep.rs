@@ -325,6 +325,31 @@ async fn damage_anywhere_is_told_and_repaired_and_never_keeps_it_from_starting()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_repair_that_lost_something_the_doctor_does_not_ask_for_another() {
+    let setup = filled(20).await.stop().await;
+    let home = setup.config_dir().parent().unwrap().to_owned();
+    let journal = below(&home.join("data/journal"));
+    let first = journal.iter().min().unwrap();
+    let bytes = std::fs::read(first).unwrap();
+    // The body of an event: nothing else has it.
+    let body = b"call-3";
+    let at = bytes.windows(body.len()).position(|some| some == body);
+    let file = std::fs::OpenOptions::new().write(true).open(first).unwrap();
+    file.write_all_at(b"CALL-3", at.unwrap() as u64).unwrap();
+    let data = text(&home.join("data"));
+    let examined = run(["doctor", "--data", &data]);
+    assert_eq!(examined.code, 2, "{examined:?}");
+    assert!(examined.stderr.contains("doctor --repair"), "{examined:?}");
+    let repaired = run(["doctor", "--repair", "--data", &data]);
+    assert_eq!(repaired.code, 0, "{repaired:?}");
+    let again = run(["doctor", "--data", &data]);
+    assert_eq!(again.code, 2, "{again:?}");
+    assert!(again.stdout.contains("DO NOT READ"), "{again:?}");
+    assert!(!again.stderr.contains("--repair"), "{again:?}");
+    assert!(again.stderr.contains("a backup may have it"), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_outcome_store_holds_nothing_up_and_is_rebuilt() {
     let bridge = filled(40).await;
     let before = bridge.get("/outcomes?limit=1000").await;

@@ -82,14 +82,16 @@ pub struct Examination {
 impl Examination {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
+        !self.is_repairable() && self.unreadable_events == 0
+    }
+
+    /// Whether a repair has something to do. What does not read any more it cannot bring back.
+    pub fn is_repairable(&self) -> bool {
         let index = matches!(
             self.index,
             IndexState::Sound | IndexState::InUse | IndexState::Missing
         );
-        index
-            && self.damaged_bytes == 0
-            && self.missing_segments.is_empty()
-            && self.unreadable_events == 0
+        !index || self.damaged_bytes > 0 || !self.missing_segments.is_empty()
     }
 }
 
