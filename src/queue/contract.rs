@@ -50,6 +50,7 @@ macro_rules! contract_suite {
             a_newer_truth_overtakes_one_in_flight
             a_replay_sends_only_what_changed
             a_replay_without_the_outcome_takes_it_back
+            outcomes_have_the_numbers_that_they_are_given
             dead_letters_are_redriven_or_discarded
             a_redrive_of_outdated_truth_is_superseded
             receipts_are_kept_with_the_lane
@@ -568,6 +569,46 @@ pub(crate) async fn a_replay_without_the_outcome_takes_it_back(f: &Fixture) {
     let claim = f.deliver_one().await;
     assert_eq!(kind(&claim), Some(OutcomeKind::Shown));
     assert_eq!(f.queue.outcomes_of(id).await.unwrap(), []);
+}
+
+pub(crate) async fn outcomes_have_the_numbers_that_they_are_given(f: &Fixture) {
+    let id = f.accept(1).await;
+    let told = |kinds: &[(u16, OutcomeKind)]| {
+        let numbers = kinds.iter().map(|(number, _)| *number);
+        let says = |(number, kind): &(u16, _)| {
+            let fact = Fact::Outcome(outcome(id, *kind, 1));
+            let target = format!("t{number}");
+            (fact, change("crm-a", &target, Change::Outcome(*number)))
+        };
+        let (facts, changes) = kinds.iter().map(says).unzip();
+        Processed {
+            numbers: OutcomeNumbers(numbers.collect()),
+            ..mapped(facts, changes)
+        }
+    };
+    let known = async || {
+        let outcomes = f.queue.outcomes_of(id).await.unwrap();
+        let known = outcomes.iter().map(|it| (it.id.ordinal, it.outcome.kind));
+        known.collect::<Vec<_>>()
+    };
+    let some = [(1, OutcomeKind::Shown), (3, OutcomeKind::Lost)];
+    f.queue.settle_event(id, told(&some)).await.unwrap();
+    assert_eq!(known().await, some);
+    for claim in f.claim().await {
+        let brings = claim.outcome.as_ref().map(|it| it.id.ordinal);
+        assert_eq!(Some(claim.target.clone()), brings.map(|n| format!("t{n}")));
+        f.queue.settle(claim.delivery, delivered(1)).await.unwrap();
+    }
+    let [first, third] = some;
+    let all = [(0, OutcomeKind::NoShow), first, third];
+    f.queue.settle_event(id, told(&all)).await.unwrap();
+    assert_eq!(known().await, all);
+    assert_eq!(kind(&f.deliver_one().await), Some(OutcomeKind::NoShow));
+    assert!(f.claim().await.is_empty(), "the others are what they were");
+    let mut wrong = told(&some);
+    wrong.changes[0].change = Change::Outcome(2);
+    let refused = f.queue.settle_event(id, wrong).await;
+    assert!(matches!(refused, Err(QueueError::State(_))), "{refused:?}");
 }
 
 pub(crate) async fn dead_letters_are_redriven_or_discarded(f: &Fixture) {
