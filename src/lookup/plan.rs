@@ -180,10 +180,19 @@ impl Answers for Stored<'_> {
             }
             Ruling::Ask(last) => {
                 self.plan.watches.extend([key, hold_key(self.source)]);
-                made.why = match self.held() {
-                    Some(held) => held,
-                    None => self.ask(key, step, question, last),
+                made.why = match (self.held(), last) {
+                    (Some(held), _) => held,
+                    (None, None) => "it is being asked".to_owned(),
+                    (None, Some(last)) => format!("{last}; it is being asked again"),
                 };
+                // Also while they are held: a hold is probed with it.
+                let job = Job {
+                    source: self.source.clone(),
+                    key,
+                    step: Arc::clone(step),
+                    question,
+                };
+                self.plan.jobs.insert(key, job);
                 waiting(name, &made.why)
             }
         };
@@ -213,31 +222,14 @@ impl Stored<'_> {
         self.now.duration_since(self.received_at)
     }
 
-    fn ask(
-        &mut self,
-        key: RegistryKey,
-        step: &Arc<LookupStep>,
-        question: Question,
-        last: Option<&str>,
-    ) -> String {
-        self.wake_at(after(self.now, pause(self.age())));
-        let job = Job {
-            source: self.source.clone(),
-            key,
-            step: Arc::clone(step),
-            question,
-        };
-        self.plan.jobs.insert(key, job);
-        match last {
-            None => "it is being asked".to_owned(),
-            Some(last) => format!("{last}; it is being asked again"),
-        }
-    }
-
-    /// Why the source's look-ups are not made, if they are not. The event is woken when they are again.
+    /// Why the source's look-ups are not made, if they are not. The event is woken when they are again, or looks for
+    /// itself once in a while.
     fn held(&mut self) -> Option<String> {
-        let hold = HoldEntry::read(&(self.record)(hold_key(self.source))?)?;
-        self.wake_at(after(self.now, pause(self.age()).max(HELD_PAUSE)));
+        let stored = (self.record)(hold_key(self.source));
+        let hold = stored.and_then(|bytes| HoldEntry::read(&bytes));
+        let least = hold.as_ref().map_or(SignedDuration::ZERO, |_| HELD_PAUSE);
+        self.wake_at(after(self.now, pause(self.age()).max(least)));
+        let hold = hold?;
         Some(format!(
             "the look-ups of `{}` are held since {:.0}: {}",
             self.source, hold.since, hold.reason
