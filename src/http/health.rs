@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::state::{Inlet, Office};
+use crate::lookup::LookupState;
+use crate::model::SourceName;
 use crate::queue::QueueStats;
 
 /// Whether new events are taken. A held or failing destination does not make the bridge unready, nor does the outcome
@@ -52,6 +54,7 @@ pub(super) async fn ready(office: web::Data<Office>) -> HttpResponse {
             "status": "ready",
             "unprocessed": stats.unprocessed,
             "held_destinations": held(&office),
+            "held_lookups": held_lookups(&office),
             "outcome_store": outcome_store(&office),
         }),
         Readiness::Draining => json!({ "status": "draining" }),
@@ -83,6 +86,15 @@ fn held(office: &Office) -> Vec<String> {
         .filter(|state| state.held.is_some())
         .map(|state| state.name.to_string())
         .collect()
+}
+
+/// The sources whose look-ups are held.
+fn held_lookups(office: &Office) -> Vec<&SourceName> {
+    let is_held = |source: &&SourceName| {
+        let state = office.lookups.state(source);
+        matches!(state, Some(LookupState::Held { .. }))
+    };
+    office.sources.keys().filter(is_held).collect()
 }
 
 fn outcome_store(office: &Office) -> Option<Value> {

@@ -531,6 +531,9 @@ async fn refused_credentials_hold_all_look_ups_of_the_source_until_they_are_chan
     let state = state(&bridge).await;
     assert_eq!(state["state"], "held", "{state}");
     assert!(state["next_probe"].is_string());
+    let ready = bridge.admin(reqwest::Method::GET, "/health/ready");
+    let ready: Value = ready.send().await.unwrap().json().await.unwrap();
+    assert_eq!(ready["held_lookups"], json!(["crm"]), "{ready}");
     let metrics = bridge
         .admin(reqwest::Method::GET, "/metrics")
         .send()
