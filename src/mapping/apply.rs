@@ -4,7 +4,7 @@ use super::datum::{Datum, quoted};
 use super::derive::{Derivation, EventScope};
 use super::draft::Draft;
 use super::key::Key;
-use super::kind::Gives;
+use super::kind::{Gives, TakenBack};
 use super::notes::Notes;
 use super::rule::{Assignment, Rule};
 use super::scope::Scope;
@@ -34,7 +34,7 @@ impl End {
 #[derive(Debug, Clone, Copy)]
 enum Given {
     Outcome(OutcomeKind),
-    Retract(OutcomeKind),
+    Retract(TakenBack),
     Appointment(AppointmentChange),
     Call(CallChange),
 }
@@ -178,20 +178,25 @@ fn finish(
         let note = "`occurred_at` is not set: the moment of receipt is taken";
         derivation.trace.push(Step::Note(note.to_owned()));
     }
-    let fact = build(rule, given, draft, scope);
-    let said = describe(&fact);
-    derivation.trace.push(Step::Fact(said.clone()));
-    derivation.facts.push(fact);
-    End::new(Disposition::Mapped, format!("rule `{}`: {said}", rule.id))
+    let mut said = Vec::new();
+    for fact in build(rule, given, draft, scope) {
+        said.push(describe(&fact));
+        derivation.facts.push(fact);
+    }
+    for fact in &said {
+        derivation.trace.push(Step::Fact(fact.clone()));
+    }
+    let reason = format!("rule `{}`: {}", rule.id, said.join(", "));
+    End::new(Disposition::Mapped, reason)
 }
 
-fn build(rule: &Rule, given: Given, draft: Draft, scope: &EventScope<'_>) -> Fact {
+fn build(rule: &Rule, given: Given, draft: Draft, scope: &EventScope<'_>) -> Vec<Fact> {
     let context = scope.context;
     let occurred_at = draft.occurred_at.unwrap_or(context.received_at);
     let value = draft.money();
     let rule_id = rule.id.to_string();
     let subject = draft.subject;
-    match given {
+    let fact = match given {
         Given::Outcome(kind) => Fact::Outcome(Outcome {
             kind,
             label: draft.label,
@@ -209,12 +214,18 @@ fn build(rule: &Rule, given: Given, draft: Draft, scope: &EventScope<'_>) -> Fac
             event: context.event,
             rule: rule_id,
         }),
-        Given::Retract(kind) => Fact::Retraction(Retraction {
-            kind,
-            subject,
-            occurred_at,
-            rule: rule_id,
-        }),
+        Given::Retract(taken_back) => {
+            let kinds = taken_back.kinds().into_iter();
+            let retraction = |kind| Retraction {
+                kind,
+                subject: subject.clone(),
+                occurred_at,
+                rule: rule_id.clone(),
+            };
+            return kinds
+                .map(|kind| Fact::Retraction(retraction(kind)))
+                .collect();
+        }
         Given::Appointment(change) => Fact::Appointment(AppointmentFact {
             change,
             subject,
@@ -233,7 +244,8 @@ fn build(rule: &Rule, given: Given, draft: Draft, scope: &EventScope<'_>) -> Fac
             metadata: draft.metadata,
             rule: rule_id,
         }),
-    }
+    };
+    vec![fact]
 }
 
 /// A fact in a few words, e.g. `outcome closed`.

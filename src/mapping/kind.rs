@@ -18,7 +18,7 @@ pub(super) const KEYS: [&str; 5] = ["outcome", "retract", "appointment", "call",
 #[derive(Debug, Clone)]
 pub(super) enum Gives {
     Outcome(Kind<OutcomeKind>),
-    Retract(Kind<OutcomeKind>),
+    Retract(Kind<TakenBack>),
     Appointment(Kind<AppointmentChange>),
     Call(Kind<CallChange>),
     /// Nothing, for a reason.
@@ -32,6 +32,26 @@ pub(super) enum Group {
     Outcome,
     Appointment,
     Call,
+}
+
+/// What a retraction takes back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TakenBack {
+    /// Outcomes of one kind.
+    Kind(OutcomeKind),
+    /// Whatever was decided. A deal that is open again is neither won nor lost, and which of the two it was last
+    /// says nothing of what it was before.
+    Decided,
+}
+
+impl TakenBack {
+    /// The kinds that no longer hold.
+    pub(super) fn kinds(self) -> Vec<OutcomeKind> {
+        match self {
+            Self::Kind(kind) => vec![kind],
+            Self::Decided => vec![OutcomeKind::Closed, OutcomeKind::Lost],
+        }
+    }
 }
 
 /// A kind that is stated in the rule or looked up in a table.
@@ -66,6 +86,18 @@ impl Words for OutcomeKind {
         ("closed", Self::Closed),
         ("lost", Self::Lost),
         ("follow_up", Self::FollowUp),
+    ];
+}
+
+impl Words for TakenBack {
+    const CALLED: &'static str = "an outcome";
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("shown", Self::Kind(OutcomeKind::Shown)),
+        ("no_show", Self::Kind(OutcomeKind::NoShow)),
+        ("closed", Self::Kind(OutcomeKind::Closed)),
+        ("lost", Self::Kind(OutcomeKind::Lost)),
+        ("follow_up", Self::Kind(OutcomeKind::FollowUp)),
+        ("decided", Self::Decided),
     ];
 }
 
@@ -219,7 +251,8 @@ impl Gives {
     /// The template that computes it, if one does.
     pub(super) fn template(&self) -> Option<&Template> {
         match self {
-            Self::Outcome(kind) | Self::Retract(kind) => kind.template(),
+            Self::Outcome(kind) => kind.template(),
+            Self::Retract(kind) => kind.template(),
             Self::Appointment(kind) => kind.template(),
             Self::Call(kind) => kind.template(),
             Self::Ignore(template) => Some(template),
@@ -229,7 +262,8 @@ impl Gives {
     /// Checks the rows of a table that takes the place of the one it was read with.
     pub(super) fn check_replaced_table(&self, tables: &Tables, cx: &mut Collector) {
         match self {
-            Self::Outcome(kind) | Self::Retract(kind) => kind.check_replaced(tables, cx),
+            Self::Outcome(kind) => kind.check_replaced(tables, cx),
+            Self::Retract(kind) => kind.check_replaced(tables, cx),
             Self::Appointment(kind) => kind.check_replaced(tables, cx),
             Self::Call(kind) => kind.check_replaced(tables, cx),
             Self::Ignore(_) => {}

@@ -138,7 +138,8 @@ fn may_match(rule: &Rule, scope: &EventScope<'_>, unknown: &mut Unknown<'_>) -> 
         }
         // A rule whose kind cannot be told is passed over.
         let told = match &rule.gives {
-            Gives::Outcome(kind) | Gives::Retract(kind) => kind.get(scope).is_ok(),
+            Gives::Outcome(kind) => kind.get(scope).is_ok(),
+            Gives::Retract(kind) => kind.get(scope).is_ok(),
             Gives::Appointment(kind) => kind.get(scope).is_ok(),
             Gives::Call(kind) => kind.get(scope).is_ok(),
             Gives::Ignore(_) => true,

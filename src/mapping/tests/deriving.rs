@@ -532,3 +532,35 @@ fn an_item_whose_look_up_is_missing_waits_or_fails_alone() {
     assert_eq!(failed.disposition, Disposition::Mapped);
     assert_eq!(failed.reason, "1 of 2 items mapped, 1 failed: given up");
 }
+
+#[test]
+fn taking_back_what_was_decided_takes_back_both_decisions() {
+    let reopened = rules(
+        "[[rule]]\nid = \"reopened\"\nretract = \"decided\"\n[rule.set]\ndeal_id = \"{event.id}\"\noccurred_at = \"{event.at | time}\"",
+    );
+    let derived = run(&reopened, &json!({"id": "7", "at": "2026-03-01T10:00:00Z"}));
+    assert_eq!(derived.disposition, Disposition::Mapped);
+    assert_eq!(
+        derived.reason,
+        "rule `reopened`: retract closed, retract lost"
+    );
+    let taken_back = derived.facts.iter().map(|fact| match fact {
+        Fact::Retraction(fact) => (fact.kind.as_str(), fact.subject.deal_id.as_deref()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        taken_back.collect::<Vec<_>>(),
+        [("closed", Some("7")), ("lost", Some("7"))]
+    );
+}
+
+#[test]
+fn an_outcome_is_never_decided() {
+    let rule =
+        "format = 1\n[[rule]]\nid = \"x\"\noutcome = \"decided\"\n[rule.set]\ndeal_id = \"1\"";
+    let mistakes = Ruleset::parse("rules.toml".as_ref(), rule).unwrap_err();
+    assert!(
+        mistakes[0].message.contains("`decided` is not an outcome"),
+        "{mistakes:?}"
+    );
+}

@@ -334,3 +334,18 @@ async fn what_an_event_led_to_stays_when_its_source_or_a_destination_is_gone() {
     world.settle().await;
     assert_eq!(world.held(CALLS), [("c1", "lost")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deal_that_was_won_then_lost_and_is_open_again_is_neither() {
+    let deal = "call=c1 deal=d";
+    let mut world = World::new();
+    for (kind, at) in [(Closed, 10), (Lost, 20)] {
+        world.hear("crm", vec![outcome(kind, deal, at)]).await;
+    }
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "lost")]);
+    let reopened = [Closed, Lost].map(|kind| retraction(kind, deal, 30));
+    world.hear("crm", reopened.to_vec()).await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), []);
+}
