@@ -286,7 +286,11 @@ fn append<T: serde::Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) -> bool {
     serde_json::to_writer(text, value).is_ok()
 }
 
-/// `"..." = "{outcome.metadata}"` puts the members of another object in; written members win.
+/// What stands before the name of a member that was put in, where the request has a member of that name itself.
+const TAKEN: &str = "metadata_";
+
+/// `"..." = "{outcome.metadata}"` puts the members of another object in. A name that is written in the request means what
+/// is written there, whether that is known or not: what was put in by that name is called `metadata_NAME`.
 fn render_members(members: &[(String, BodyTemplate)], scope: &dyn Scope) -> Map<String, Value> {
     let mut object = Map::new();
     let mut spread = Map::new();
@@ -299,8 +303,14 @@ fn render_members(members: &[(String, BodyTemplate)], scope: &dyn Scope) -> Map<
             _ => {}
         }
     }
-    for (key, value) in spread {
-        object.entry(key).or_insert(value);
+    let is_written = |name: &str| members.iter().any(|(key, _)| key == name);
+    let (taken, free): (Vec<_>, Vec<_>) = spread.into_iter().partition(|(key, _)| is_written(key));
+    object.extend(free);
+    for (key, value) in taken {
+        let renamed = format!("{TAKEN}{key}");
+        if !is_written(&renamed) {
+            object.entry(renamed).or_insert(value);
+        }
     }
     object
 }
