@@ -272,3 +272,33 @@ async fn reported_attendance_is_not_inferred_as_well() {
     assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
     assert!(world.queue().outcomes_of(booking).await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stayed_away_may_come_to_the_date_that_the_same_booking_was_moved_to() {
+    let moved_to = |times| appointment(Rescheduled, "booking=b", 200, Some(times));
+    let mut world = World::new();
+    world.hear("cal", vec![booked((60, 90))]).await;
+    world
+        .hear("cal", vec![outcome(NoShow, "booking=b", 80)])
+        .await;
+    set(&world, 200);
+    world.hear("cal", vec![moved_to((1000, 1030))]).await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")]);
+    set(&world, 1030 + 120);
+    world.settle().await;
+    assert_eq!(world.held(STORE), [(AT_PHONE, "shown")]);
+
+    // Booked again in the past, or said in advance of a date that did not change: that is about this very date.
+    for (said, times) in [(80, (70, 90)), (300, (1000, 1030))] {
+        let mut world = World::new();
+        world.hear("cal", vec![booked((60, 90))]).await;
+        world.hear("cal", vec![moved_to(times)]).await;
+        world
+            .hear("cal", vec![outcome(NoShow, "booking=b", said)])
+            .await;
+        set(&world, DAY);
+        world.settle().await;
+        assert_eq!(world.held(STORE), [(AT_PHONE, "no_show")], "{said}");
+    }
+}
