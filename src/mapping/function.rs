@@ -253,6 +253,17 @@ pub static FUNCTIONS: &[Function] = &[
         build: |words, _| plain(words, Operation::Sha256),
     },
     Function {
+        name: "uuid",
+        arguments: "",
+        about: "a UUID (version 5, of the URL namespace) that the same text always gives, as some APIs tell repeats by",
+        example: example(
+            "{event.x | uuid}",
+            r#""http://python.org/""#,
+            "4c565f0d-3f5a-5890-b41b-20cf47701c5e",
+        ),
+        build: |words, _| plain(words, Operation::Uuid),
+    },
+    Function {
         name: "table",
         arguments: "the name of a table of this file",
         about: "the text that the table has for it",

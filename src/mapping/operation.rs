@@ -53,6 +53,7 @@ pub(super) enum Operation {
     Earlier(Argument<Decimal>, Unit),
     Unix(Unit),
     Sha256,
+    Uuid,
     Table(Box<str>),
     Default(Box<str>),
     Cut(usize),
@@ -82,6 +83,7 @@ impl Operation {
             Self::Earlier(..) => "earlier",
             Self::Unix(_) => "unix",
             Self::Sha256 => "sha256",
+            Self::Uuid => "uuid",
             Self::Table(_) => "table",
             Self::Default(_) => "default",
             Self::Cut(_) => "cut",
@@ -175,6 +177,7 @@ impl Operation {
                 (!digits.is_empty()).then(|| Datum::Text(digits.into()))
             }
             Self::Sha256 => Some(Datum::Text(reckon::sha256(&text).into())),
+            Self::Uuid => Some(Datum::Text(reckon::uuid(&text).into())),
             Self::Cut(count) => Some(Datum::Text(text.chars().take(*count).collect())),
             Self::Replace(from, to) => Some(Datum::Text(replaced(&text, from, to).into())),
             Self::Phone(argument) => {

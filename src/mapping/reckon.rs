@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 /// A unit of durations and of moments after the Unix epoch.
@@ -62,6 +63,26 @@ pub(super) fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
+/// The UUID of a text: version 5 of RFC 9562, in its namespace for URLs. The same text gives the same UUID everywhere.
+pub(super) fn uuid(text: &str) -> String {
+    const NAMESPACE: [u8; 16] = 0x6ba7_b811_9dad_11d1_80b4_00c0_4fd4_30c8_u128.to_be_bytes();
+    let digest = Sha1::new().chain_update(NAMESPACE).chain_update(text);
+    let digest = digest.finalize();
+    let head: [u8; 16] = *digest.first_chunk().expect("SHA-1 gives 20 bytes");
+    let number = u128::from_be_bytes(head);
+    let number = number & !(0xf << 76) | (5 << 76);
+    let number = number & !(0x3 << 62) | (0x2 << 62);
+    let hex = format!("{number:032x}");
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -103,6 +124,20 @@ mod tests {
             ),
         ] {
             assert_eq!(sha256(text), hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn uuids_are_those_of_other_programs() {
+        // Python: uuid.uuid5(uuid.NAMESPACE_URL, text)
+        for (text, uuid) in [
+            ("http://python.org/", "4c565f0d-3f5a-5890-b41b-20cf47701c5e"),
+            (
+                "out_0000000000001-0",
+                "b45b4a43-aeb8-5333-861d-bb416e4b8f68",
+            ),
+        ] {
+            assert_eq!(super::uuid(text), uuid, "{text}");
         }
     }
 
