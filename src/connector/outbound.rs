@@ -426,9 +426,10 @@ impl Rules {
             needs,
             template: request,
         } = requests;
-        let clear = reader
-            .child("clear")
-            .and_then(|child| RequestTemplate::read(child, settings));
+        let clear = reader.child("clear").and_then(|child| {
+            let is_for = is_for(&child, settings);
+            RequestTemplate::read(child, settings).filter(|_| is_for)
+        });
         let responses = reader.children("response").into_iter();
         let responses = responses.filter_map(ResponseRule::read).collect();
         let can_clear = reader.flag("can_clear");
@@ -445,7 +446,10 @@ impl Rules {
         Some(Self {
             transport,
             mode: own_mode.unwrap_or(mode),
-            can_clear: can_clear.unwrap_or(clear.is_some()),
+            can_clear: match transport {
+                Transport::Store => can_clear == Some(true),
+                Transport::Http => can_clear != Some(false) && clear.is_some(),
+            },
             targets,
             not_before,
             needs,
@@ -472,11 +476,7 @@ fn read_requests(reader: &Reader<'_>, settings: &Checked) -> Requested {
     let scope = Roots::new(&public);
     let mut chosen = None;
     for one in reader.one_or_more("request") {
-        let when = one.conditions("when", &["setting"]);
-        let is_for = match &when {
-            Some(when) => when.hold(&scope),
-            None => !one.has("when"),
-        };
+        let is_for = is_for(&one, settings);
         let requested = Requested {
             mode: one.choice("mode", &Mode::ALL.map(|mode| (mode.as_str(), mode))),
             not_before: one
@@ -494,6 +494,15 @@ fn read_requests(reader: &Reader<'_>, settings: &Checked) -> Requested {
         }
     }
     chosen.unwrap_or_default()
+}
+
+/// Whether a request is for these settings: its rows of `when` hold.
+fn is_for(request: &Reader<'_>, settings: &Checked) -> bool {
+    let public = Value::Object(settings.public.clone());
+    match request.conditions("when", &["setting"]) {
+        Some(when) => when.hold(&Roots::new(&public)),
+        None => !request.has("when"),
+    }
 }
 
 fn missing_setting(connector: &Connector, key: &str, settings: &Settings) -> Diagnostic {

@@ -71,7 +71,10 @@ impl Difference {
             let trace = serde_json::from_slice(&after.trace).ok();
             let now = match after.keeps_former {
                 true => then.clone(),
-                false => told(&after.outcomes().unwrap_or_default(), &reached(trace.as_ref())),
+                false => told(
+                    &after.outcomes().unwrap_or_default(),
+                    &reached(trace.as_ref()),
+                ),
             };
             turned(then, now)
         };

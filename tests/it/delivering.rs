@@ -295,11 +295,10 @@ async fn a_retraction_heard_before_its_outcome_holds_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_cannot_take_back_is_not_asked_to() {
     let destination = FakeDestination::start().await;
-    let other = format!(
-        "\n[destinations.other]\nconnector = \"change-outcome\"\nbase_url = \"{}\"\ntoken = \"token-of-the-tests\"\n",
-        destination.url()
-    );
-    let bridge = Setup::new().config(&other).start().await;
+    let bridge = Setup::new()
+        .phonely("phonely", &destination, "")
+        .start()
+        .await;
     destination.answer(Answer::ok());
     bridge
         .hear("team", &told("call-1", "no_show", minutes_ago(20)))
@@ -323,7 +322,11 @@ async fn a_destination_that_cannot_take_back_is_not_asked_to() {
 async fn a_sale_that_is_taken_back_leaves_nothing_behind_at_phonely() {
     let destination = FakeDestination::start().await;
     let bridge = Setup::new()
-        .phonely("phonely", &destination, "")
+        .phonely(
+            "phonely",
+            &destination,
+            "labels = { none = \"No Outcome\" }",
+        )
         .start()
         .await;
     let mut sale = told("call-1", "closed", minutes_ago(20));
@@ -333,26 +336,35 @@ async fn a_sale_that_is_taken_back_leaves_nothing_behind_at_phonely() {
         (
             told("call-1", "shown", minutes_ago(30)),
             "Appointment Completed",
-            0,
+            None,
         ),
-        (sale, "Sold", 299),
+        (sale, "Sold", Some(299)),
         (
             taken_back("call-1", "closed", minutes_ago(10)),
             "Appointment Completed",
-            0,
+            Some(0),
         ),
         (
             taken_back("call-1", "shown", minutes_ago(5)),
             "No Outcome",
-            0,
+            Some(0),
         ),
     ] {
-        destination.answer(Answer::ok());
+        let updated: &[&str] = match value {
+            Some(_) => &["custom_call_outcome", "custom_call_outcome_value"],
+            None => &["custom_call_outcome"],
+        };
+        let answer = json!({ "success": true, "call_id": "call-1", "updated_fields": updated });
+        destination.answer(Answer::new(200).json(&answer));
         bridge.hear("team", &said).await;
         let request = destination.request().await;
         assert_eq!(request.path, "/api/calls/agent123/call-1");
         assert_eq!(request.body["custom_call_outcome"], label);
-        assert_eq!(request.body["custom_call_outcome_value"], value, "{label}");
+        assert_eq!(
+            request.body["custom_call_outcome_value"].as_i64(),
+            value,
+            "{label}"
+        );
         bridge.idle().await;
     }
     destination.finish().await;
