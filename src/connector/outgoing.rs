@@ -286,11 +286,11 @@ fn append<T: serde::Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) -> bool {
     serde_json::to_writer(text, value).is_ok()
 }
 
-/// What stands before the name of a member that was put in, where the request has a member of that name itself.
+/// What stands before the name of a member that was put in, where the object has a member of that name already.
 const TAKEN: &str = "metadata_";
 
-/// `"..." = "{outcome.metadata}"` puts the members of another object in. A name that is written in the request means what
-/// is written there, whether that is known or not: what was put in by that name is called `metadata_NAME`.
+/// `"..." = "{outcome.metadata}"` puts the members of another object in. Where the object has a member of that name already,
+/// the other one is called `metadata_NAME`, so that neither is lost.
 fn render_members(members: &[(String, BodyTemplate)], scope: &dyn Scope) -> Map<String, Value> {
     let mut object = Map::new();
     let mut spread = Map::new();
@@ -303,14 +303,12 @@ fn render_members(members: &[(String, BodyTemplate)], scope: &dyn Scope) -> Map<
             _ => {}
         }
     }
-    let is_written = |name: &str| members.iter().any(|(key, _)| key == name);
-    let (taken, free): (Vec<_>, Vec<_>) = spread.into_iter().partition(|(key, _)| is_written(key));
+    let (taken, free): (Vec<_>, Vec<_>) = spread
+        .into_iter()
+        .partition(|(key, _)| object.contains_key(key));
     object.extend(free);
     for (key, value) in taken {
-        let renamed = format!("{TAKEN}{key}");
-        if !is_written(&renamed) {
-            object.entry(renamed).or_insert(value);
-        }
+        object.entry(format!("{TAKEN}{key}")).or_insert(value);
     }
     object
 }
