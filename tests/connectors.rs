@@ -283,6 +283,39 @@ fn a_missing_credential_is_refused() {
     none(&problems);
 }
 
+/// Whoever has seen a signed request can send it again with a line more: that must not make another event of it.
+#[test]
+fn a_repeated_credential_or_id_makes_no_other_event() {
+    let mut problems = Vec::new();
+    for_each_genuine(&catalogue(), |genuine| {
+        let key = |parts: RequestParts| {
+            let request = InboundRequest::new(parts);
+            match genuine.source.receive(request, genuine.case.now) {
+                Reception::Verified(request) => Some(request.dedupe_key()),
+                _ => None,
+            }
+        };
+        let signed = genuine.request.parts();
+        let own = key(signed.clone());
+        let mut check = |name: &str, parts| {
+            if key(parts).is_some_and(|other| Some(other) != own) {
+                problems.push(format!("{}: {name}", genuine.name()));
+            }
+        };
+        for (name, _) in &signed.headers {
+            let mut parts = signed.clone();
+            parts.headers.push((name.clone(), "other".to_owned()));
+            check(name, parts);
+        }
+        for (name, _) in form_urlencoded::parse(signed.query.as_bytes()) {
+            let mut parts = signed.clone();
+            parts.query.push_str(&format!("&{name}=other"));
+            check(&name, parts);
+        }
+    });
+    none(&problems);
+}
+
 #[test]
 fn no_secret_is_shown_or_stored() {
     let mut problems = Vec::new();

@@ -1,11 +1,12 @@
 //! From a stored event to what its rules make of it: read the body, leave out what belongs to other
 //! accounts, apply the rules. The processor and the connectors' own cases do it by the same words.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Inbound;
 use super::body::{BodyError, decode_body};
 use super::redact::WITHHELD;
+use super::request::{headers_value, query_value};
 use super::tenant::{Content, Foreign};
 use crate::mapping::{Context, Derivation, LookedUp, Ruleset, derive};
 use crate::model::Region;
@@ -108,23 +109,4 @@ impl Inbound {
             Foreign::Items(reasons.join("; "))
         }
     }
-}
-
-/// Headers as rules read them: `header.x-shopify-topic`.
-pub(super) fn headers_value(headers: &[(String, String)]) -> Value {
-    object(
-        headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    )
-}
-
-/// The query as rules read it: `query.name`.
-pub(super) fn query_value(query: &str) -> Value {
-    object(form_urlencoded::parse(query.as_bytes()).into_owned())
-}
-
-fn object(pairs: impl Iterator<Item = (String, String)>) -> Value {
-    let pairs = pairs.map(|(name, value)| (name, Value::String(value)));
-    Value::Object(pairs.collect::<Map<_, _>>())
 }

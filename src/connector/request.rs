@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
 
 use crate::model::SourceName;
 use crate::queue::NewEvent;
@@ -46,22 +47,18 @@ pub struct RequestParts {
 pub type UnsignedRequest = RequestParts;
 
 impl RequestParts {
-    /// A header that says something: empty values and a literal `N/A` count as absent (HighLevel
-    /// sends `N/A` for the signature that it leaves out).
+    /// What a header says, as [`headers_value`] has it.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.trim())
-            .filter(|value| !value.is_empty() && *value != "N/A")
+        let mut headers = self.headers.iter();
+        let (_, value) = headers.find(|(known, _)| known == name)?;
+        said(value)
     }
 
-    /// The first value of a query parameter, decoded.
+    /// What a query parameter says, decoded, as [`query_value`] has it.
     pub fn query_value(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query.as_bytes())
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.into_owned())
-            .filter(|value| !value.is_empty())
+        let (_, value) =
+            form_urlencoded::parse(self.query.as_bytes()).find(|(known, _)| known == name)?;
+        said(&value).map(str::to_owned)
     }
 
     /// Sets a header, replacing what was there.
@@ -81,6 +78,35 @@ impl RequestParts {
             .append_pair(name, value)
             .finish();
     }
+}
+
+/// All headers as a tree: `header.x-shopify-topic`. Verification, duplicate keys and rules have to see the same request:
+/// if one took the first of two headers with a name and another the last, a line added to a signed request would
+/// change what was signed. So the first of a name counts everywhere, and what it says is [`said`].
+pub(super) fn headers_value(headers: &[(String, String)]) -> Value {
+    firsts(headers.iter().map(|(name, value)| (name, value)))
+}
+
+/// All parameters of a query as a tree: `query.name`. The first of a name counts, as with headers.
+pub(super) fn query_value(query: &str) -> Value {
+    firsts(form_urlencoded::parse(query.as_bytes()))
+}
+
+fn firsts<N: Into<String>, V: AsRef<str>>(pairs: impl Iterator<Item = (N, V)>) -> Value {
+    let mut firsts = Map::new();
+    for (name, value) in pairs {
+        let entry = firsts.entry(name);
+        entry.or_insert_with(|| said(value.as_ref()).into());
+    }
+    // Only now: a first one that says nothing does not make way for the second.
+    firsts.retain(|_, value| !value.is_null());
+    Value::Object(firsts)
+}
+
+/// The value of a header or a parameter, if it says something: blank text and a literal `N/A` count as absent
+/// (HighLevel sends `N/A` for the signature that it leaves out).
+fn said(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty() && *value != "N/A")
 }
 
 /// Shows what kind of request it is, never what a header or the query may hold: credentials arrive there.
@@ -302,6 +328,72 @@ impl VerifiedRequest {
             headers: parts.headers,
             query: parts.query,
             body: parts.body,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::connector::testing::source;
+
+    #[test]
+    fn verification_and_rules_see_the_same_headers_and_parameters() {
+        let headers = [
+            ("a", "first"),
+            ("a", "second"),
+            ("b", "N/A"),
+            ("b", "second"),
+            ("c", "  "),
+            ("d", " padded "),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let parts = RequestParts {
+            headers: headers.to_vec(),
+            query: "a=first&a=second&b=&b=second&c=N%2FA&d=+padded".to_owned(),
+            ..RequestParts::default()
+        };
+        let (header, query) = (headers_value(&parts.headers), query_value(&parts.query));
+        for (name, expected) in [
+            ("a", Some("first")),
+            ("b", None),
+            ("c", None),
+            ("d", Some("padded")),
+            ("e", None),
+        ] {
+            assert_eq!(parts.header(name), expected, "{name}");
+            assert_eq!(header[name].as_str(), expected, "{name}");
+            assert_eq!(parts.query_value(name).as_deref(), expected, "{name}");
+            assert_eq!(query[name].as_str(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unsigned_id_beside_the_signed_one_makes_no_other_event() {
+        let source = source(
+            "[inbound]\n[inbound.verify]\nkind = \"mac\"\nsecret = \"secret\"\ncontent = \"{id}.{body}\"\nheader = [\"sig\"]\nid_header = [\"webhook-id\", \"svix-id\"]\n[inbound.dedupe]\nkey = [\"{header.webhook-id or header.svix-id}\"]",
+            "s",
+            "https://b.example.com",
+        );
+        let now = Timestamp::UNIX_EPOCH;
+        let mut parts = RequestParts {
+            method: "POST".to_owned(),
+            headers: vec![("svix-id".to_owned(), "msg_1".to_owned())],
+            body: "{}".into(),
+            ..RequestParts::default()
+        };
+        parts = source.sign(parts, now).unwrap().into_parts();
+        let key = |parts: RequestParts| match source.receive(InboundRequest::new(parts), now) {
+            Reception::Verified(request) => request.dedupe_key(),
+            other => panic!("it is signed: {other:?}"),
+        };
+        let own = key(parts.clone());
+        for (name, value) in [("webhook-id", "N/A"), ("webhook-id", " "), ("svix-id", "evil")] {
+            let mut sent_again = parts.clone();
+            sent_again.headers.push((name.to_owned(), value.to_owned()));
+            assert_eq!(key(sent_again), own, "{name}: {value}");
         }
     }
 }

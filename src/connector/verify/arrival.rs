@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::connector::body::{BodyError, BodyKind, decode_body};
-use crate::connector::derive::{headers_value, query_value};
-use crate::connector::request::RequestParts;
+use crate::connector::request::{RequestParts, headers_value, query_value};
 use crate::mapping::Scope;
 
 /// What a source is, as far as verification has to know.
