@@ -8,7 +8,9 @@ use jiff::SignedDuration;
 
 use super::{Destination, Routes, Rules, SharedTables, Source};
 use crate::config::{self, Config, Env, Examined};
-use crate::connector::{Catalogue, Connector, Inbound, Outbound, SourceOptions, Verification};
+use crate::connector::{
+    Catalogue, Connector, Inbound, Outbound, SourceOptions, Transport, Verification,
+};
 use crate::delivery::{DestinationOptions, RetryPolicy};
 use crate::diagnostic::{Diagnostic, add_findings, did_you_mean};
 use crate::metrics;
@@ -250,6 +252,18 @@ fn make_destination(
         return None;
     }
     let outbound = findings.take(Outbound::new(connector, &destination.settings))?;
+    if outbound.transport() == Transport::Store && !config.store.enabled {
+        findings.mistakes.push(
+            at(
+                place,
+                file,
+                "it writes into the outcome store, which is turned off".to_owned(),
+            )
+            .help("turn [store] on (`enabled = true`), or remove this destination")
+            .within(context),
+        );
+        return None;
+    }
     let mode = destination.mode.unwrap_or_else(|| outbound.mode());
     Some(Destination {
         name: destination.name.clone(),

@@ -8,6 +8,8 @@ mod destination;
 mod routes;
 mod source;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use blueprint::{Blueprint, Loaded};
 pub use destination::Destination;
