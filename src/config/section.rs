@@ -236,15 +236,17 @@ impl<'r, 'a> Section<'r, 'a> {
         let (file, path) = (self.findings.file, self.path);
         let entries = self.entries.into_iter().map(|(key, value)| {
             let place = match Layer::of(&value) {
-                Layer::Environment(_) => None,
+                Layer::Environment(variable) => Some(variable_place(&variable)),
                 _ => file.place(&join(&path, &key)),
             };
             let value = to_json(value);
             (key, Setting { value, place })
         });
+        let entries: BTreeMap<_, _> = entries.collect();
+        let first = || entries.values().find_map(|setting| setting.place.clone());
         Settings {
-            entries: entries.collect(),
-            place: file.key_place(&path),
+            place: file.key_place(&path).or_else(first),
+            entries,
         }
     }
 
@@ -283,6 +285,15 @@ impl<'r, 'a> Section<'r, 'a> {
             diagnostic = diagnostic.at(&place.text, place.span);
         }
         self.findings.mistakes.push(diagnostic);
+    }
+}
+
+/// The place of a value that a variable of the environment sets: its name is all that may be shown of it.
+fn variable_place(variable: &str) -> Place {
+    Place {
+        file: ENVIRONMENT.into(),
+        text: variable.into(),
+        span: 0..variable.len(),
     }
 }
 

@@ -255,7 +255,15 @@ fn settings_can_come_from_the_environment() {
         source.settings.get("client_secret"),
         Some(&serde_json::json!("one$${X}"))
     );
-    assert!(source.settings.entries["client_secret"].place.is_none());
+    let place = source.settings.entries["client_secret"].place.as_ref();
+    let place = place.expect("the variable is its place");
+    // The variable's name is all that a snippet may show of it.
+    assert_eq!(place.file.to_str(), Some("environment"));
+    assert!(
+        place.text.starts_with("OUTCOME_BRIDGE__SOURCES__"),
+        "{}",
+        place.text
+    );
     assert_eq!(
         source.settings.get("labels"),
         Some(&serde_json::json!({"closed": "Sold"}))

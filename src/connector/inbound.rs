@@ -10,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Connector;
+use super::blame::at_settings;
 use super::body::BodyKind;
 use super::field::{Checked, Role, diagnostic};
 use super::handshake::{Handshake, ROOTS};
@@ -123,7 +124,7 @@ impl Inbound {
             ));
         }
         let failed = log.has_errors();
-        let found = log.into_diagnostics();
+        let found = at_settings(log.into_diagnostics(), connector, settings);
         match rules {
             Some(mut rules) if !failed => {
                 rules.window = options.dedupe_window.unwrap_or(rules.window);

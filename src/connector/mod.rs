@@ -9,6 +9,7 @@
 //! received, compares in constant time, and is the only way to a [`VerifiedRequest`].
 
 mod api;
+mod blame;
 mod body;
 mod case;
 mod catalogue;

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Connector;
+use super::blame::at_settings;
 use super::field::{Checked, Role, diagnostic};
 use super::fill::Fill;
 use super::not_before::NotBefore;
@@ -171,7 +172,7 @@ impl Outbound {
             return Err(missing);
         }
         let failed = log.has_errors();
-        let found = log.into_diagnostics();
+        let found = at_settings(log.into_diagnostics(), connector, settings);
         match rules {
             Some(rules) if !failed => Ok((Self::with(rules, checked), found)),
             _ if found.is_empty() => {

@@ -390,7 +390,11 @@ mod tests {
             other => panic!("it is signed: {other:?}"),
         };
         let own = key(parts.clone());
-        for (name, value) in [("webhook-id", "N/A"), ("webhook-id", " "), ("svix-id", "evil")] {
+        for (name, value) in [
+            ("webhook-id", "N/A"),
+            ("webhook-id", " "),
+            ("svix-id", "evil"),
+        ] {
             let mut sent_again = parts.clone();
             sent_again.headers.push((name.to_owned(), value.to_owned()));
             assert_eq!(key(sent_again), own, "{name}: {value}");

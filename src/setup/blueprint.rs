@@ -63,6 +63,22 @@ impl Findings {
             }
         }
     }
+
+    /// The same for what belongs to a source or a destination.
+    fn take_within<T>(
+        &mut self,
+        result: Result<(T, Vec<Diagnostic>), Vec<Diagnostic>>,
+        context: &str,
+    ) -> Option<T> {
+        let within = |found: Vec<Diagnostic>| {
+            let found = found.into_iter();
+            found.map(|diagnostic| diagnostic.within(context)).collect()
+        };
+        self.take(match result {
+            Ok((made, warnings)) => Ok((made, within(warnings))),
+            Err(mistakes) => Err(within(mistakes)),
+        })
+    }
 }
 
 impl Blueprint {
@@ -192,10 +208,7 @@ fn make_source(
             .and_then(|w| SignedDuration::try_from(w).ok()),
     };
     let inbound = Inbound::new(connector, &source.settings, &options);
-    let inbound = findings.take(inbound.map(|(made, warnings)| {
-        let told = warnings.into_iter().map(|warning| warning.within(&context));
-        (made, told.collect())
-    }));
+    let inbound = findings.take_within(inbound, &context);
     let rules = findings.take(Rules::load(
         connector,
         Some(&source.mapping),
@@ -251,7 +264,8 @@ fn make_destination(
         );
         return None;
     }
-    let outbound = findings.take(Outbound::new(connector, &destination.settings))?;
+    let outbound = Outbound::new(connector, &destination.settings);
+    let outbound = findings.take_within(outbound, &context)?;
     if outbound.transport() == Transport::Store && !config.store.enabled {
         findings.mistakes.push(
             at(

@@ -67,7 +67,7 @@ impl Asymmetric {
             parsed
         });
         let keys = algorithm.and_then(|algorithm| read_keys(reader, settings, algorithm));
-        let envelope = Envelope::read(reader)?;
+        let envelope = Envelope::read(reader, settings)?;
         Some(Self {
             algorithm: algorithm?,
             envelope,

@@ -63,6 +63,13 @@ impl Content {
         self.has(&Piece::Body)
     }
 
+    /// Whether anything of the body is signed, if only one value of it.
+    pub(super) fn touches_body(&self) -> bool {
+        let of_body =
+            |piece: &Piece| matches!(piece, Piece::Body | Piece::SortedForm | Piece::Json(_));
+        self.0.iter().any(of_body)
+    }
+
     /// Whether the body alone is signed, so that it need not be copied.
     pub(super) fn is_body(&self) -> bool {
         self.0 == [Piece::Body]

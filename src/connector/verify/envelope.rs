@@ -1,6 +1,8 @@
 //! Where signature, timestamp and id stand in a request; shared by keyed hashes and public-key
 //! signatures.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use super::arrival::Arrival;
@@ -8,7 +10,8 @@ use super::content::{Content, Material, Piece};
 use super::format::{Encoding, Format, MAX_SIGNATURES};
 use super::timestamp::{TimestampPlace, TimestampRule};
 use super::url::UrlForm;
-use crate::connector::reader::Reader;
+use crate::connector::field::Checked;
+use crate::connector::reader::{Reader, Text};
 use crate::connector::request::{Refusal, RefusalCode, RequestParts};
 use crate::connector::sign::SignError;
 
@@ -32,44 +35,85 @@ pub(super) struct Sealed<'a> {
 }
 
 impl Envelope {
-    pub(super) fn read(reader: &Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &Reader<'_>, settings: &Checked) -> Option<Self> {
+        // Every key is asked for before a mistake in one ends the reading: the others are not unknown for it.
         let headers = lower(reader.texts("header"));
+        let written = reader.text("content");
+        let format = Format::read(reader);
+        let timestamp = reader
+            .child("timestamp")
+            .map(|child| TimestampRule::read(child, format.as_ref()));
+        let ids = reader.texts("id_header");
+        let encodings = [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
+        let encoding = reader.choice("encoding", &encodings);
+        let body_hash = reader.text("body_hash").map(|text| text.value);
+        let url_form = reader.choice("url_form", &UrlForm::WORDS);
         if headers.is_empty() {
             reader.missing("header", "[\"x-signature\"]");
         }
-        let content = match reader.text("content") {
-            None => Content::parse("{body}").ok(),
-            Some(text) => Content::parse(&text.value)
-                .map_err(|mistake| reader.log.error(text.span, mistake))
-                .ok(),
-        }?;
-        let format = Format::read(reader)?;
-        let timestamp = match reader.child("timestamp") {
-            None => None,
-            Some(child) => TimestampRule::read(child, &format)?,
-        };
-        if content.has(&Piece::Timestamp) && timestamp.is_none() {
-            reader.missing("timestamp", "{ header = [\"x-timestamp\"] }");
-        }
-        let id_headers = lower(reader.texts("id_header"));
-        if content.has(&Piece::Id) && id_headers.is_empty() {
-            reader.missing("id_header", "[\"webhook-id\"]");
-        }
-        let encodings = [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
-        Some(Self {
+        let written = written.unwrap_or_else(|| Text {
+            value: "{body}".to_owned(),
+            span: reader.span.clone(),
+        });
+        let content = Content::parse(&written.value)
+            .map_err(|mistake| reader.log.error(written.span.clone(), mistake))
+            .ok()?;
+        let envelope = Self {
             headers,
-            format,
-            encoding: reader
-                .choice("encoding", &encodings)
-                .unwrap_or(Encoding::Hex),
-            timestamp,
-            id_headers,
-            body_hash: reader.text("body_hash").map(|text| text.value),
+            format: format?,
+            encoding: encoding.unwrap_or(Encoding::Hex),
+            timestamp: timestamp.map_or(Some(None), |read| read)?,
+            id_headers: lower(ids.clone()),
+            body_hash,
             content,
-            url_form: reader
-                .choice("url_form", &UrlForm::WORDS)
-                .unwrap_or(UrlForm::Public),
-        })
+            url_form: url_form.unwrap_or(UrlForm::Public),
+        };
+        envelope.report_unsigned(reader, &written.span, &ids, settings.sample);
+        Some(envelope)
+    }
+
+    /// Reports what is looked at and not signed, or signed and nowhere to be found. Of a `sample` everything is set,
+    /// also what does not go together.
+    fn report_unsigned(
+        &self,
+        reader: &Reader<'_>,
+        content: &Range<usize>,
+        ids: &[Text],
+        sample: bool,
+    ) {
+        let mistake = |message, help| {
+            reader.log.error_with_help(content.clone(), message, help);
+        };
+        match (self.content.has(&Piece::Timestamp), &self.timestamp) {
+            (true, None) => mistake(
+                "`{timestamp}` is signed, and nothing says where it stands",
+                "name the header or the key of the timestamp",
+            ),
+            (false, Some(_)) if !sample => mistake(
+                "a timestamp is asked for that is not signed: whoever sends a request again can write a new one",
+                "put `{timestamp}` where the sender has it in what it signs, or do not ask for one",
+            ),
+            _ => {}
+        }
+        match (self.content.has(&Piece::Id), ids.first()) {
+            (true, None) => mistake(
+                "`{id}` is signed, and nothing says where it stands",
+                "name its header: `id_header`",
+            ),
+            (false, Some(id)) if !sample => reader.log.error_with_help(
+                id.span.clone(),
+                "the id is not signed, so its header is not read",
+                "put `{id}` where the sender has it in what it signs, or leave the id's header out",
+            ),
+            _ => {}
+        }
+        let hash_in_url = self.body_hash.is_some() && self.content.has(&Piece::Url);
+        if !self.content.touches_body() && !hash_in_url {
+            mistake(
+                "nothing of the event is signed: one signature would do for any event",
+                "put `{body}` where the sender has it in what it signs, or the part of it that the sender signs: `{json:/pointer}`",
+            );
+        }
     }
 
     /// Headers that carry the signature.
@@ -242,7 +286,7 @@ pub(super) struct Stamp {
     pub(super) timestamp: String,
 }
 
-pub(super) fn lower(texts: Vec<crate::connector::reader::Text>) -> Vec<String> {
+pub(super) fn lower(texts: Vec<Text>) -> Vec<String> {
     texts
         .into_iter()
         .map(|text| text.value.to_ascii_lowercase())

@@ -68,16 +68,34 @@ impl Format {
             ("list", Kind::List),
             ("fields", Kind::Fields),
         ];
-        let text = |key| reader.text(key).map(|text| text.value);
-        let prefix = text("prefix").unwrap_or_default();
-        let separator = text("separator").filter(|separator| !separator.is_empty());
+        let prefix = reader.text("prefix").filter(|text| !text.value.is_empty());
+        let separator = reader.text("separator");
+        let separator = separator.filter(|text| !text.value.is_empty());
         let signature_key = reader.text("signature_key");
-        let version = text("version").unwrap_or_else(|| "v1".to_owned());
+        let version = reader.text("version");
         let kind = if reader.has("format") {
             reader.choice("format", &kinds)?
         } else {
             Kind::Plain
         };
+        let unused = match kind {
+            Kind::Plain => separator.as_ref().map(|text| ("separator", text)),
+            Kind::List => prefix
+                .as_ref()
+                .map(|text| ("prefix", text))
+                .or(separator.as_ref().map(|text| ("separator", text))),
+            Kind::Pairs | Kind::Fields => prefix.as_ref().map(|text| ("prefix", text)),
+        };
+        if let Some((key, text)) = unused {
+            reader.log.error_with_help(
+                text.span.clone(),
+                format!("a header of this `format` has no {key}"),
+                "`prefix` goes with the format \"plain\", `separator` with \"pairs\" and \"fields\"; leave out what is not read",
+            );
+        }
+        let prefix = prefix.map(|text| text.value).unwrap_or_default();
+        let separator = separator.map(|text| text.value);
+        let version = version.map_or_else(|| "v1".to_owned(), |text| text.value);
         Some(match kind {
             Kind::Plain => Self::Plain { prefix },
             Kind::List => Self::List { version },

@@ -59,7 +59,7 @@ impl Mac {
             .unwrap_or(Algorithm::HmacSha256);
         let form = SecretForm::read(reader);
         let keys = Keys::read(reader, settings, form);
-        let envelope = Envelope::read(reader)?;
+        let envelope = Envelope::read(reader, settings)?;
         let secret_inside = envelope.content.has(&Piece::Secret);
         if secret_inside != (algorithm == Algorithm::Sha256) {
             reader.log.error_with_help(

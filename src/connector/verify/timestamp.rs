@@ -28,8 +28,8 @@ pub(super) struct TimestampRule {
 }
 
 impl TimestampRule {
-    /// `Some(None)`: an optional timestamp whose place is not set. `None`: a mistake was reported.
-    pub(super) fn read(reader: Reader<'_>, format: &Format) -> Option<Option<Self>> {
+    /// `format` is `None` after a mistake in it. `Some(None)`: an optional timestamp whose place is not set. `None`: a mistake was reported.
+    pub(super) fn read(reader: Reader<'_>, format: Option<&Format>) -> Option<Option<Self>> {
         let optional = reader.flag("optional").unwrap_or(false);
         let headers = lower(reader.texts("header"));
         let key = reader.text("key");
@@ -56,10 +56,10 @@ impl TimestampRule {
             Some(reader.duration("future").map_or(five_minutes, |(d, _)| d))
         };
         let place = match (key, format) {
-            (Some(key), Format::Pairs { .. } | Format::Fields { .. }) => {
+            (Some(key), Some(Format::Pairs { .. } | Format::Fields { .. })) => {
                 Some(TimestampPlace::Key(key.value))
             }
-            (Some(key), _) if headers.is_empty() => {
+            (Some(key), Some(_)) if headers.is_empty() => {
                 reader.log.error_with_help(
                     key.span,
                     "`key` needs `format = \"pairs\"`",
