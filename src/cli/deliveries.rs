@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::client::{Client, Server, query_string};
+use super::consent::Consent;
 use super::exit::{Exit, Failure};
 use super::moment;
 use super::output::counted;
@@ -89,6 +90,8 @@ pub(super) struct Move {
     /// Only tell how many there are.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// Make dead letters pending again, with fresh attempts.
@@ -244,7 +247,16 @@ impl Move {
             body["delivered"] = true.into();
         }
         let path = format!("/admin/v1/dead-letters/{verb}");
-        let answer = self.server.connect()?.post(&path, &body).await?;
+        let client = self.server.connect()?;
+        if self.ids.is_empty() && !self.dry_run && self.consent.is_asked() {
+            let mut count = body.clone();
+            count["dry_run"] = true.into();
+            let count = client.post(&path, &count).await?["deliveries"].as_u64();
+            let (one, many) = DEAD_LETTERS;
+            let many = counted(count.unwrap_or(0), one, many);
+            self.consent.ask(&format!("{verb} {many}?"))?;
+        }
+        let answer = client.post(&path, &body).await?;
         if output.is_json() {
             output.json(&answer);
         } else if self.dry_run {

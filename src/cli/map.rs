@@ -30,12 +30,12 @@ pub(super) struct Map {
     /// Tell every rule asked, every row, every value.
     #[arg(long)]
     explain: bool,
-    /// A header of the request, as `name: value`; may be given several times.
-    #[arg(long, value_name = "HEADER")]
-    header: Vec<String>,
-    /// The query string of the request.
-    #[arg(long, default_value = "")]
-    query: String,
+    /// A header of the request, as `name: value`, in place of a saved event's; may be given several times.
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// The query string of the request, in place of a saved event's.
+    #[arg(long)]
+    query: Option<String>,
     /// What the vendor's API would answer: a JSON object with a body for each look-up by its name (of a batch a
     /// list with one such object for each item). Nothing is asked; what is not there does not exist.
     #[arg(long, value_name = "FILE")]
@@ -77,15 +77,8 @@ impl Map {
 
     fn event(&self) -> Result<StoredEvent, Failure> {
         let bytes = read(&self.file)?;
-        let mut headers = Vec::new();
-        for header in &self.header {
-            let (name, value) = header.split_once(':').ok_or_else(|| {
-                Failure::Usage(format!("`{header}` is no header; write `name: value`"))
-            })?;
-            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
         if let Some(document) = saved(&bytes) {
-            return stored(self.source.clone(), document, headers);
+            return self.stored(document);
         }
         let now = Clock::system().now();
         Ok(StoredEvent {
@@ -93,12 +86,39 @@ impl Map {
             source: self.source.clone(),
             received_at: now,
             event_type: None,
-            headers,
-            query: self.query.clone(),
+            headers: self.header.clone(),
+            query: self.query.clone().unwrap_or_default(),
             body: bytes.into(),
             mark: Mark::default(),
         })
     }
+
+    fn stored(&self, document: EventDocument) -> Result<StoredEvent, Failure> {
+        let mut headers = document.headers.clone();
+        replace(&mut headers, &self.header);
+        Ok(StoredEvent {
+            id: document.id,
+            source: self.source.clone(),
+            received_at: document.received_at,
+            event_type: None,
+            headers,
+            query: self.query.clone().unwrap_or(document.query.clone()),
+            body: Bytes::from(document.into_body().map_err(Failure::of)?),
+            mark: Mark::default(),
+        })
+    }
+}
+
+/// Reads a header from the command line: its name in lower case, and its value.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write `name: value`")?;
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+/// Puts the `given` headers in place of all that have their names.
+pub(super) fn replace(headers: &mut Vec<(String, String)>, given: &[(String, String)]) {
+    headers.retain(|(name, _)| given.iter().all(|(own, _)| own != name));
+    headers.extend_from_slice(given);
 }
 
 fn answers(file: &Path) -> Result<Value, Failure> {
@@ -122,24 +142,6 @@ fn saved(bytes: &[u8]) -> Option<EventDocument> {
     serde_json::from_slice::<EventDocument>(bytes)
         .ok()
         .filter(|document| document.format == EventDocument::FORMAT)
-}
-
-fn stored(
-    source: SourceName,
-    document: EventDocument,
-    mut headers: Vec<(String, String)>,
-) -> Result<StoredEvent, Failure> {
-    headers.extend(document.headers.iter().cloned());
-    Ok(StoredEvent {
-        id: document.id,
-        source,
-        received_at: document.received_at,
-        event_type: None,
-        headers,
-        query: document.query.clone(),
-        body: Bytes::from(document.into_body().map_err(Failure::of)?),
-        mark: Mark::default(),
-    })
 }
 
 /// What is kept of the processing, read back.
@@ -246,6 +248,20 @@ fn tell(fact: &Fact) -> String {
 mod tests {
     use super::*;
     use crate::model::{AppointmentChange, AppointmentFact, CallChange, CallFact, Subject};
+
+    #[test]
+    fn a_given_header_takes_the_place_of_every_one_of_its_name() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            let owned = pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+            owned.collect()
+        };
+        let mut headers = pairs(&[("a", "1"), ("b", "2"), ("a", "3")]);
+        replace(&mut headers, &[header("A: new: er ").unwrap()]);
+        assert_eq!(headers, pairs(&[("b", "2"), ("a", "new: er")]));
+        assert!(header("nothing").is_err());
+    }
 
     #[test]
     fn facts_are_told_with_the_words_of_the_rules_and_moments_as_they_are() {

@@ -8,6 +8,7 @@ mod calls;
 mod check;
 mod client;
 mod connectors;
+mod consent;
 mod correct;
 mod deliveries;
 mod demo;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::{Client, Server};
+use super::consent::Consent;
 use super::events::Filter;
 use super::exit::{Exit, Failure};
 use super::output::{counted, plain};
@@ -34,7 +35,11 @@ pub(super) struct Replay {
     #[command(flatten)]
     filter: Filter,
     /// The same filter as one text, in the words of the admin API: "source=hubspot&since=2h".
-    #[arg(long = "filter", value_name = "QUERY", conflicts_with = "ids")]
+    #[arg(
+        long = "filter",
+        value_name = "QUERY",
+        conflicts_with_all = ["ids", "source", "disposition", "event_type", "since", "until"]
+    )]
     query: Option<String>,
     /// Show what would change, and change nothing.
     #[arg(long)]
@@ -42,6 +47,8 @@ pub(super) struct Replay {
     /// At most so many events per second.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    #[command(flatten)]
+    consent: Consent,
     /// Go on after this event: the last one of a replay that was interrupted.
     #[arg(long, value_name = "ID")]
     after: Option<EventId>,
@@ -82,6 +89,10 @@ impl Replay {
         events.sort_unstable();
         events.dedup();
         events.retain(|id| Some(*id) > self.after);
+        if self.ids.is_empty() && !self.dry_run {
+            let many = counted(events.len() as u64, "event", "events");
+            self.consent.ask(&format!("replay {many}?"))?;
+        }
         let mut tally = Tally {
             since: since_again(&query, &events),
             ..Tally::default()

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
-use super::map::read;
+use super::map::{header, read, replace};
 use super::terminal::Output;
 use crate::clock::Clock;
 use crate::config::Env;
@@ -32,9 +32,9 @@ pub(super) struct Send {
     /// The bridge's public side. Without it: the source's public URL.
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
-    /// A header to send, as `name: value`; may be given several times.
-    #[arg(long, value_name = "HEADER")]
-    header: Vec<String>,
+    /// A header to send, as `name: value`, in place of the case's; may be given several times.
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    header: Vec<(String, String)>,
     /// Give it an id that was never used, so that it is a new event whatever was sent before.
     ///
     /// Otherwise a case has its own, the same each time: sent again it is a repeat, as a vendor's retry is. A file is sent as
@@ -57,14 +57,7 @@ impl Send {
             ))
         })?;
         let mut unsigned = self.unsigned(source)?;
-        for header in &self.header {
-            let (name, value) = header.split_once(':').ok_or_else(|| {
-                Failure::Usage(format!("`{header}` is no header; write `name: value`"))
-            })?;
-            unsigned
-                .headers
-                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
+        replace(&mut unsigned.headers, &self.header);
         let now = Clock::system().now();
         let nonce = match (self.new_id, self.case(source)) {
             (true, _) => Some(rand::random()),

@@ -109,6 +109,16 @@ async fn the_admins_loop_send_look_save_map_change_replay() {
     );
     assert!(done(matching).stdout.starts_with("1 event would be"));
     assert_eq!(about(&bridge, &["events", "replay"]).code, 64);
+    // One of two filters would be dropped, and more replayed than was asked for.
+    let both = [
+        "events",
+        "replay",
+        "--filter",
+        "source=team",
+        "--since",
+        "2h",
+    ];
+    assert_eq!(about(&bridge, &both).code, 64);
     assert_eq!(
         about(&bridge, &["events", "show", "evt_0000000000001"]).code,
         1

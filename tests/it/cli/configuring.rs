@@ -109,6 +109,37 @@ fn check_reports_mistakes_of_several_files_at_once() {
 }
 
 #[test]
+fn denied_warnings_hide_no_failing_mapping_test() {
+    let wrong = RULES.replace(
+        "expect = { rule = \"own_won\", outcome = \"closed\" }",
+        "expect = { outcome = \"lost\" }",
+    );
+    // A file of rules that belongs to no source is warned about.
+    let setup = Setup::new()
+        .file("mappings/team.toml", &wrong)
+        .file("mappings/nobody.toml", RULES)
+        .written();
+    let arguments = ["check", "--deny-warnings"];
+    let checked = with_config(&setup.config_dir(), &arguments);
+    assert_eq!(checked.code, 2, "{checked:#?}");
+    for part in ["belong to no source", "source `team`, test"] {
+        assert!(checked.stderr.contains(part), "{part}: {checked:#?}");
+    }
+    let checked = with_config(&setup.config_dir(), &["check", "--deny-warnings", "--json"]);
+    assert_eq!(checked.code, 2, "{checked:#?}");
+    let told = checked.json();
+    assert_eq!(
+        (
+            &told["ok"],
+            told["failed_tests"].as_array().unwrap().len(),
+            told["warnings"].as_array().unwrap().len()
+        ),
+        (&json!(false), 1, 1),
+        "{told}"
+    );
+}
+
+#[test]
 fn check_runs_the_mapping_tests() {
     let wrong = RULES.replace(
         "expect = { rule = \"own_won\", outcome = \"closed\" }",
