@@ -34,7 +34,7 @@
 //! | [`diagnostic`] | a mistake in something that a person wrote, and how it is shown | `model` |
 //! | [`clock`], [`metrics`], [`telemetry`] | time, numbers, logs | `model`, `queue`'s types |
 //! | [`fault`] | where a test lets the process die; nothing in a release | nothing of ours |
-//! | [`config`] | what an operator sets, every mistake with its place | `model`, `diagnostic` |
+//! | [`config`] | what an operator sets, every mistake with its place | `model`, `diagnostic`, `clock` |
 //! | [`mapping`] | the rule language; pure | `model`, `diagnostic` |
 //! | [`connector`] | the catalogue, verification, requests and responses; pure | `mapping`, `queue`'s types |
 //! | [`truth`] | which revision holds; pure | `model` |

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::section::Findings;
 use super::wrong::Wrong;
 use super::{Config, OUTCOME_STORE, Verification};
+use crate::clock::Clock;
 use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::model::SourceName;
 
@@ -22,6 +23,7 @@ pub(super) fn give(config: &Config, findings: &mut Findings<'_>, dir: &Path) {
     }
     warn_of_unverified_sources(config, findings);
     warn_of_idle_destinations(config, findings);
+    warn_of_expired_keys(config, findings);
     warn_of_stray_mappings(config, findings, dir);
 }
 
@@ -58,6 +60,21 @@ fn warn_of_idle_destinations(config: &Config, findings: &mut Findings<'_>) {
             ));
             let place = findings.file.key_place(&format!("destinations.{name}"));
             let context = format!("destination `{name}`");
+            findings.note(Severity::Warning, place, Some(&context), wrong);
+        }
+    }
+}
+
+fn warn_of_expired_keys(config: &Config, findings: &mut Findings<'_>) {
+    let now = Clock::system().now();
+    for key in &config.store.keys {
+        if key.expires.is_some_and(|end| end <= now) {
+            let place = findings
+                .file
+                .place(&format!("store.keys.{}.expires", key.name));
+            let context = format!("key {}", key.name);
+            let wrong = Wrong::new("it has expired, so it opens nothing")
+                .help("move its end, or take the key out");
             findings.note(Severity::Warning, place, Some(&context), wrong);
         }
     }

@@ -66,6 +66,9 @@ impl Delivery {
                 .get(key, read::duration(least..=month))
                 .unwrap_or(general)
         };
+        // What a destination inherits was told once, where it was set.
+        let waits = ["retry_first", "retry_cap"].into_iter();
+        let own = waits.filter(|key| section.has(key)).collect::<Vec<_>>();
         let delivery = Self {
             concurrency: section
                 .get("concurrency", read::count(1..=10_000))
@@ -107,10 +110,15 @@ impl Delivery {
                 .get("allow_networks", read::networks)
                 .unwrap_or_else(|| general.allow_networks.clone()),
         };
-        if delivery.retry_first > delivery.retry_cap {
-            let wrong = Wrong::new("the first wait is longer than the longest (`retry_cap`)");
+        if delivery.retry_first > delivery.retry_cap
+            && let Some(first) = own.first()
+        {
+            let written = own.iter().find(|key| section.place_of(key).is_some());
+            let wrong = Wrong::new(
+                "the first wait (`retry_first`) is longer than the longest (`retry_cap`)",
+            );
             section.wrong(
-                "retry_first",
+                written.unwrap_or(first),
                 wrong.help("raise `retry_cap` or lower `retry_first`"),
             );
         }

@@ -29,30 +29,35 @@ pub(super) struct Document {
     /// The text with secrets hidden; only shown, never read.
     shown: Arc<str>,
     spans: BTreeMap<String, Spans>,
+    /// References that lead nowhere and numbers that are none, by the paths of their values.
+    unreadable: Vec<(String, Wrong)>,
     /// Tables and values, with references filled in.
     pub(super) tree: Map<String, Value>,
 }
 
 impl Document {
-    /// Reads `text` as the content of `file`; its values carry `origin`. Beside the document come all
-    /// mistakes of syntax, and then there is nothing in it, or else all references that lead nowhere.
+    /// Reads `text` as the content of `file`; its values carry `origin`. What is wrong with single values is told by
+    /// [`Document::mistakes`].
+    ///
+    /// # Errors
+    /// All mistakes of syntax.
     pub(super) fn parse(
         file: &Path,
         text: &str,
         origin: &str,
         env: &Env,
         dir: &Path,
-    ) -> (Self, Vec<Diagnostic>) {
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut document = Self {
             file: file.to_owned(),
             shown: veil(text).into(),
             spans: BTreeMap::new(),
+            unreadable: Vec::new(),
             tree: Map::new(),
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            let mistakes = errors.iter().map(|error| document.syntax(error)).collect();
-            return (document, mistakes);
+            return Err(errors.iter().map(|error| document.syntax(error)).collect());
         }
         let mut walk = Walk {
             origin: origin.to_owned(),
@@ -63,12 +68,16 @@ impl Document {
         };
         document.tree = walk.table("", table.get_ref());
         document.spans = walk.spans;
-        let mistakes = walk.mistakes;
-        let mistakes = mistakes
-            .into_iter()
-            .map(|(path, wrong)| document.mistake_at(&path, wrong))
-            .collect();
-        (document, mistakes)
+        document.unreadable = walk.mistakes;
+        Ok(document)
+    }
+
+    /// What is wrong with single values, but for those that `is_replaced` by another layer.
+    pub(super) fn mistakes(&self, is_replaced: impl Fn(&str) -> bool) -> Vec<Diagnostic> {
+        let held = self.unreadable.iter();
+        held.filter(|(path, _)| !is_replaced(path))
+            .map(|(path, wrong)| self.mistake_at(path, wrong.clone()))
+            .collect()
     }
 
     /// Where the value at `path` stands.

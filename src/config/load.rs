@@ -43,19 +43,15 @@ const SECTIONS: [&str; 11] = [
 pub(super) fn examine(location: &Path, env: &Env) -> Result<Examined, Vec<Diagnostic>> {
     let (file, dir) = locate(location);
     let text = read_text(&file)?;
-    let (document, mistakes) = Document::parse(&file, &text, Layer::File.origin(), env, &dir);
-    if document.tree.is_empty() && !mistakes.is_empty() {
-        return Err(mistakes);
-    }
+    let document = Document::parse(&file, &text, Layer::File.origin(), env, &dir)?;
     let written = Written::parse(&text, env, &dir);
-    read_layers(&document, &written, mistakes, env, &dir)
+    read_layers(&document, &written, env, &dir)
 }
 
-/// The configuration of the compiled-in defaults and `document`, with `mistakes` found before.
+/// The configuration of the compiled-in defaults, `document` and the environment.
 fn read_layers<'a>(
     document: &'a Document,
     written: &'a Written<'a>,
-    mistakes: Vec<Diagnostic>,
     env: &Env,
     dir: &Path,
 ) -> Result<Examined, Vec<Diagnostic>> {
@@ -65,7 +61,7 @@ fn read_layers<'a>(
         file: document,
         written,
         defaults: &defaults,
-        mistakes,
+        mistakes: document.mistakes(|path| overrides.replaces(path)),
         warnings: overrides.warnings,
     };
     findings.mistakes.extend(overrides.mistakes);
@@ -124,15 +120,9 @@ fn read_text(file: &Path) -> Result<String, Vec<Diagnostic>> {
 /// The lowest layer, with its places: they say which options there are.
 pub(super) fn defaults() -> Document {
     let (file, dir) = (Path::new("config/default.toml"), Path::new("."));
-    let (document, mistakes) = Document::parse(
-        file,
-        DEFAULTS,
-        Layer::Default.origin(),
-        &Env::default(),
-        dir,
-    );
-    debug_assert!(mistakes.is_empty(), "{mistakes:?}");
-    document
+    let origin = Layer::Default.origin();
+    Document::parse(file, DEFAULTS, origin, &Env::default(), dir)
+        .expect("the file is a constant and is tested")
 }
 
 fn report_unknown_sections(findings: &mut Findings<'_>) {

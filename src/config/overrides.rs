@@ -16,6 +16,12 @@ use crate::diagnostic::{Diagnostic, did_you_mean};
 
 const PREFIX: &str = "OUTCOME_BRIDGE__";
 
+/// What the names of all our variables start with.
+const OURS: &str = "OUTCOME_BRIDGE_";
+
+/// Variables that are no options of the configuration: flags of the command line take their values, and tests.
+const OTHERS: [&str; 5] = ["CONFIG", "URL", "TOKEN", "CONNECTORS", "FAULT"];
+
 /// What stands in for a file in diagnostics about variables.
 pub(super) const ENVIRONMENT: &str = "environment";
 
@@ -23,8 +29,20 @@ pub(super) const ENVIRONMENT: &str = "environment";
 #[derive(Debug, Default)]
 pub(super) struct Overrides {
     pub(super) tree: Map<String, Value>,
+    /// The dotted paths of its values.
+    paths: Vec<String>,
     pub(super) mistakes: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl Overrides {
+    /// Whether what the file has at `path` is replaced, by itself or with the list or table that it belongs to.
+    pub(super) fn replaces(&self, path: &str) -> bool {
+        self.paths.iter().any(|own| {
+            path.strip_prefix(own.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
 }
 
 /// Why a variable is not used.
@@ -49,7 +67,10 @@ pub(super) fn read(env: &Env, file: &Document, defaults: &Document, dir: &Path) 
             .path_of(name)
             .and_then(|path| Ok((path, scene.value_of(name, variable)?)));
         match read {
-            Ok((path, value)) => put(&mut overrides.tree, &path, value),
+            Ok((path, value)) => {
+                put(&mut overrides.tree, &path, value);
+                overrides.paths.push(path.join("."));
+            }
             Err(Refusal::Unknown(wrong)) => overrides.warnings.push(Diagnostic {
                 help: wrong.help,
                 ..Diagnostic::warning(ENVIRONMENT, wrong.message)
@@ -60,7 +81,27 @@ pub(super) fn read(env: &Env, file: &Document, defaults: &Document, dir: &Path) 
             }),
         }
     }
+    overrides.warnings.extend(unknown_words(env, defaults));
     overrides
+}
+
+/// Warnings of variables that look like ours and are none, most of all those with one `_` where two are meant.
+fn unknown_words(env: &Env, defaults: &Document) -> Vec<Diagnostic> {
+    let ours = env.starting_with(OURS).map(|(name, _)| name);
+    ours.filter(|name| !name.starts_with(PREFIX))
+        .filter(|name| !OTHERS.contains(&&name[OURS.len()..]))
+        .map(|name| {
+            let plain = |text: &str| text.to_uppercase().replace(['.', '-'], "_");
+            let is_meant = |path: &&str| plain(path) == plain(&name[OURS.len()..]);
+            let meant = defaults.paths().find(is_meant).map(variable_for);
+            let help = match meant {
+                Some(variable) => format!("did you mean `{variable}`?"),
+                None => format!("options of the configuration are `{PREFIX}SECTION__KEY`"),
+            };
+            Diagnostic::warning(ENVIRONMENT, format!("`{name}` sets nothing that there is"))
+                .help(help)
+        })
+        .collect()
 }
 
 /// What variables are matched with.
@@ -79,6 +120,11 @@ impl Scene<'_> {
             return Err(Refusal::Unusable(Wrong::new(message)));
         };
         let text = match text.strip_prefix("file:") {
+            None if holds_reference(text) => {
+                let message = format!("`{name}` holds a `${{…}}`, which nothing fills in there");
+                let help = "write the value itself, or `file:PATH` and the value into that file";
+                return Err(Refusal::Unusable(Wrong::new(message).help(help)));
+            }
             None => text.to_owned(),
             Some(path) => read_file(path, self.dir).map_err(|wrong| {
                 let message = format!("`{name}`: {}", wrong.message);
@@ -153,6 +199,11 @@ impl Scene<'_> {
             }
         }
     }
+}
+
+/// Whether somebody wrote a reference. `$$` is a dollar sign, after which none begins.
+fn holds_reference(text: &str) -> bool {
+    text.replace("$$", "").contains("${")
 }
 
 fn variable_for(path: &str) -> String {

@@ -191,6 +191,25 @@ pub(super) fn texts(value: &Value) -> Read<Vec<String>> {
     }
 }
 
+/// At least one of what `read` reads a list of. An option that means "all" while it is left out must not mean it when a
+/// list, or the variable that it comes from, turns out empty.
+pub(super) fn some<C>(
+    read: impl Fn(&Value) -> Read<C>,
+    otherwise: &'static str,
+) -> impl Fn(&Value) -> Read<C>
+where
+    for<'c> &'c C: IntoIterator,
+{
+    move |value| {
+        let list = read(value)?;
+        let is_empty = (&list).into_iter().next().is_none();
+        if is_empty {
+            return Err(Wrong::new("the list is empty").help(otherwise));
+        }
+        Ok(list)
+    }
+}
+
 /// A list of networks; a bare address is a network of one.
 pub(super) fn networks(value: &Value) -> Read<Vec<IpNet>> {
     let one = |text: String| {

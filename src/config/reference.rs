@@ -67,7 +67,9 @@ fn variable<'a>(reference: &'a str, env: &'a Env) -> Result<&'a str, Wrong> {
         (Variable::Unset, None) => Err(Wrong::new(format!(
             "the environment variable `{name}` is not set"
         ))
-        .help(format!("set {name}, or write `${{{name}:-default}}`"))),
+        .help(format!(
+            "set {name}; or write `file:PATH` for a secret that stands in a file, `${{{name}:-default}}` for what is no secret"
+        ))),
         (Variable::NotText, _) => Err(Wrong::new(format!(
             "the environment variable `{name}` is not valid UTF-8"
         ))

@@ -135,7 +135,8 @@ fn pick<T: FromStr + Ord>(
     key: &'static str,
     known: &[String],
 ) -> BTreeSet<T> {
-    let written = section.get(key, read::texts).unwrap_or_default();
+    let some = read::some(read::texts, "leave it out for all");
+    let written = section.get(key, some).unwrap_or_default();
     look_up(section, key, key.trim_end_matches('s'), written, known)
 }
 

@@ -164,6 +164,9 @@ fn basis(value: &Value) -> Read<Basis> {
     }
 }
 
+/// What to do without a hash.
+pub(super) const NEW_KEY: &str = "`outcome-bridge calls new-key NAME` makes a key and its hash";
+
 fn read_keys(section: &mut Section<'_, '_>, keys: Map<String, Value>) -> Vec<StoreKey> {
     let mut keys: Vec<_> = keys.into_iter().collect();
     keys.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -178,16 +181,15 @@ fn read_key(section: &mut Section<'_, '_>, name: String, value: Value) -> Option
         Section::new(section.findings, (path, Some(value))).within(format!("key {name}"));
     let key = StoreKey {
         hashes: entry
-            .required(
-                "hash",
-                "`outcome-bridge calls new-key NAME` makes a key and its hash",
-                hashes,
-            )
+            .required("hash", NEW_KEY, read::some(hashes, NEW_KEY))
             .unwrap_or_default(),
         apis: entry
-            .optional("apis", apis)
+            .get("apis", read::some(apis, "leave it out for all APIs"))
             .unwrap_or_else(|| StoreApi::ALL.into()),
-        agents: entry.optional("agents", read::texts),
+        agents: entry.get(
+            "agents",
+            read::some(read::texts, "leave it out for the calls of all agents"),
+        ),
         expires: entry.optional("expires", moment),
         basis: entry.get("basis", basis).unwrap_or_default(),
         name,

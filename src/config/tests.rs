@@ -208,7 +208,7 @@ signing_secret = ["${NEW}", "file:old"]
     assert_eq!(
         mistakes(text, &[])[0],
         "4:19 `sources.stripe.signing_secret[0]`: the environment variable `NEW` is not set | \
-         set NEW, or write `${NEW:-default}`"
+         set NEW; or write `file:PATH` for a secret that stands in a file, `${NEW:-default}` for what is no secret"
     );
     assert!(mistakes(text, &[])[1].contains("old` cannot be read"));
 }
@@ -231,7 +231,9 @@ timeout = "5 s"
     );
     assert_eq!(phonely.settings.entries.len(), 3);
     let place = phonely.settings.entries["agent_id"].place.clone().unwrap();
-    assert_eq!(&place.text[place.span], "\"agent123\"");
+    // What a connector asks for may be secret, so its text is not shown.
+    assert_eq!(&place.text[place.span.clone()], "\"********\"");
+    assert_eq!(&text[place.span], "\"agent123\"");
     let place = phonely.settings.place.unwrap();
     assert_eq!(&place.text[place.span], "phonely");
     assert_eq!(phonely.delivery.timeout, Duration::from_secs(5));
@@ -538,6 +540,135 @@ fn tables_in_odd_shapes_are_mistakes_and_not_panics() {
     ] {
         assert!(!mistakes(text, &[]).is_empty(), "{text} should be refused");
     }
+}
+
+#[test]
+fn an_empty_list_does_not_mean_all() {
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let key = format!("[store.keys.crm]\nhash = \"{hash}\"\n");
+    for (text, column, help) in [
+        (
+            format!("{key}agents = []\n"),
+            "3:10",
+            "leave it out for the calls of all agents",
+        ),
+        (
+            format!("{key}agents = \"${{NONE:-}}\"\n"),
+            "3:10",
+            "leave it out for the calls of all agents",
+        ),
+        (
+            format!("{key}apis = []\n"),
+            "3:8",
+            "leave it out for all APIs",
+        ),
+        (
+            "[store.keys.crm]\nhash = []\n".to_owned(),
+            "2:8",
+            store::NEW_KEY,
+        ),
+        (
+            "[store.keys.crm]\nhash = \"\"\n".to_owned(),
+            "2:8",
+            store::NEW_KEY,
+        ),
+        (
+            "[[routes]]\nsources = []\ndestinations = [\"outcome-store\"]\n".to_owned(),
+            "2:11",
+            "leave it out for all",
+        ),
+        (
+            "[[routes]]\noutcomes = []\ndestinations = [\"outcome-store\"]\n".to_owned(),
+            "2:12",
+            "leave it out for all",
+        ),
+    ] {
+        let found = mistakes(&text, &[]);
+        assert!(
+            matches!(found.as_slice(), [one] if one.starts_with(column) && one.ends_with(&format!("the list is empty | {help}"))),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_has_expired_is_warned_about() {
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let text = format!(
+        "[store.keys.old]\nhash = \"{hash}\"\nexpires = \"2020-01-01T00:00:00Z\"\n\
+         [store.keys.new]\nhash = \"{hash}\"\nexpires = \"9000-01-01T00:00:00Z\"\n"
+    );
+    let told = told(&loaded(&text, &[]).warnings);
+    let expired: Vec<_> = told.iter().filter(|one| one.contains("expired")).collect();
+    assert!(
+        matches!(expired.as_slice(), [one] if one.starts_with("3:11 ")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn waits_that_do_not_fit_are_told_once_and_where_they_were_set() {
+    let destination =
+        "[destinations.a]\nconnector = \"webhook\"\n[destinations.b]\nconnector = \"webhook\"\n";
+    let wrong = "the first wait (`retry_first`) is longer than the longest (`retry_cap`)";
+    for (text, place) in [
+        (
+            format!("[delivery]\nretry_first = \"2 hours\"\n{destination}"),
+            "2:15",
+        ),
+        (
+            format!("[delivery]\nretry_cap = \"1 s\"\n{destination}"),
+            "2:13",
+        ),
+        (format!("{destination}retry_cap = \"1 s\"\n"), "5:13"),
+    ] {
+        let found = mistakes(&text, &[]);
+        assert!(
+            matches!(found.as_slice(), [one] if one.starts_with(place) && one.contains(wrong)),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_variable_replaces_a_reference_that_leads_nowhere() {
+    let text = "[sources.a]\nconnector = \"stripe\"\nsigning_secret = [\"${UNSET}\"]\n[admin]\ntoken = \"${UNSET}\"\n";
+    let secret = (
+        "OUTCOME_BRIDGE__SOURCES__A__SIGNING_SECRET",
+        "whsec_1234567890",
+    );
+    let token = ("OUTCOME_BRIDGE__ADMIN__TOKEN", "0123456789abcdef");
+    assert!(Directory::with(text).load(&[secret, token]).is_ok());
+    let found = mistakes(text, &[secret]);
+    assert!(
+        matches!(found.as_slice(), [one] if one.starts_with("5:9 ")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_reference_in_the_environment_is_refused_and_words_that_set_nothing_are_told() {
+    let found = mistakes("", &[("OUTCOME_BRIDGE__ADMIN__TOKEN", "${TOKEN}")]);
+    assert!(
+        matches!(found.as_slice(), [one] if one.contains("`OUTCOME_BRIDGE__ADMIN__TOKEN` holds a `${…}`")),
+        "{found:?}"
+    );
+    let env = [
+        ("OUTCOME_BRIDGE_SERVER_BIND", "0.0.0.0:1"),
+        ("OUTCOME_BRIDGE_NONSENSE", "1"),
+        ("OUTCOME_BRIDGE_CONFIG", "/etc"),
+        ("OUTCOME_BRIDGE_URL", "http://b"),
+        ("OUTCOME_BRIDGE_TOKEN", "t"),
+        ("OUTCOME_BRIDGE_CONNECTORS", "c"),
+    ];
+    let told = told(&loaded("", &env).warnings).join("\n");
+    assert!(told.contains("`OUTCOME_BRIDGE_SERVER_BIND` sets nothing that there is | did you mean `OUTCOME_BRIDGE__SERVER__BIND`?"), "{told}");
+    assert!(told.contains("OUTCOME_BRIDGE_NONSENSE"), "{told}");
+    assert_eq!(
+        told.matches("OUTCOME_BRIDGE_").count() - told.matches("OUTCOME_BRIDGE__").count(),
+        2,
+        "{told}"
+    );
 }
 
 #[test]

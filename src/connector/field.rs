@@ -325,18 +325,34 @@ impl Checked {
     }
 }
 
-/// The value that holds: what was set, over the default. Blank text counts as not set.
+/// The value that holds: what was set, over the default. Empty text counts as not set, also in a list; but where a field
+/// is required, it is a mistake to be told.
 fn effective(field: &Field, setting: Option<&Setting>) -> Option<Value> {
-    let set = setting.map(|s| &s.value);
-    let set = set.filter(|v| field.secret || field.required || v.as_str() != Some(""));
+    let set = setting.map(|setting| setting.value.clone());
+    let set = match set {
+        Some(set) if !field.required => said(set),
+        set => set,
+    };
     match (set, &field.default) {
         (Some(Value::Object(own)), Some(Value::Object(default))) => {
             let mut merged = default.clone();
-            merged.extend(own.iter().map(|(k, v)| (k.clone(), v.clone())));
+            merged.extend(own);
             Some(Value::Object(merged))
         }
-        (Some(value), _) => Some(value.clone()),
+        (Some(value), _) => Some(value),
         (None, default) => default.clone(),
+    }
+}
+
+/// What is left of a value without empty texts.
+fn said(value: Value) -> Option<Value> {
+    match value {
+        Value::String(text) if text.is_empty() => None,
+        Value::Array(items) if !items.is_empty() => {
+            let left: Vec<Value> = items.into_iter().filter_map(said).collect();
+            (!left.is_empty()).then_some(Value::Array(left))
+        }
+        value => Some(value),
     }
 }
 
