@@ -63,6 +63,17 @@ impl Log {
         self.push(diagnostic);
     }
 
+    /// A warning about what stands at `span`.
+    pub(super) fn warning_at(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let warning = Diagnostic::warning(&self.file, message).help(help);
+        self.push(warning.at(&self.text, span));
+    }
+
     /// A warning about the file as a whole.
     pub(super) fn warning(&self, message: impl Into<String>, help: impl Into<String>) {
         self.push(Diagnostic::warning(&self.file, message).help(help));

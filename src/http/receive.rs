@@ -8,6 +8,7 @@ use std::time::Instant;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use percent_encoding::percent_decode_str;
 
 use super::body;
 use super::error::{ApiError, Code};
@@ -36,7 +37,8 @@ pub(super) async fn webhook(
     }
 }
 
-/// The name of the source in the request's path, and the token after it, if there is one.
+/// The name of the source in the request's path, and the token after it, if there is one, as it was sent: the router
+/// decodes all but `%2F`, `%2B` and `%25`, so that parts are told apart before.
 fn address(request: &HttpRequest) -> Option<(&str, Option<&str>)> {
     let rest = request.match_info().unprocessed().strip_prefix('/')?;
     match rest.split_once('/') {
@@ -46,6 +48,11 @@ fn address(request: &HttpRequest) -> Option<(&str, Option<&str>)> {
         }
         Some(_) => None,
     }
+}
+
+/// A token as its sender means it: it may hold a `/`.
+fn decoded(token: &str) -> String {
+    percent_decode_str(token).decode_utf8_lossy().into_owned()
 }
 
 fn source_of<'a>(request: &HttpRequest, inlet: &'a Inlet) -> Option<&'a Source> {
@@ -108,9 +115,7 @@ async fn take(
     let now = inlet.clock.now();
     let inbound = InboundRequest::new(RequestParts {
         method: request.method().as_str().to_owned(),
-        path_token: address(request)
-            .and_then(|(_, token)| token)
-            .map(str::to_owned),
+        path_token: address(request).and_then(|(_, token)| token).map(decoded),
         query: request.query_string().to_owned(),
         headers: headers(request),
         body,

@@ -164,3 +164,37 @@ fn a_wrong_setting_of_a_destination_names_the_destination() {
         "{found:?}"
     );
 }
+
+#[test]
+fn an_empty_text_means_that_an_optional_setting_is_not_set() {
+    let text = "[sources.a]\nconnector = \"hubspot\"\nclient_secret = \"0123456789abcdef\"\naccess_token = \"${NONE:-}\"\n";
+    let loaded = Blueprint::load(directory(text).path(), &Env::default());
+    assert!(loaded.is_ok(), "{loaded:?}");
+    let text = "[sources.a]\nconnector = \"hubspot\"\nclient_secret = \"${NONE:-}\"\n";
+    let found = mistakes(text, &[]);
+    assert!(
+        matches!(found.as_slice(), [one] if one.contains("`client_secret` is empty")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_is_warned_about_and_one_that_no_url_holds_refused() {
+    let source = |secret: &str| {
+        format!("[sources.a]\nconnector = \"call-webhook\"\nsecret = \"{secret}\"\n")
+    };
+    let loaded = Blueprint::load(directory(&source("short")).path(), &Env::default()).unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(told).collect();
+    let short: Vec<_> = told.iter().filter(|one| one.contains("guessed")).collect();
+    assert!(
+        matches!(short.as_slice(), [one] if one.starts_with("outcome-bridge.toml:3:10 source `a`: ")),
+        "{told:?}"
+    );
+    let found = mistakes(&source(".."), &[]);
+    assert!(
+        found
+            .iter()
+            .any(|one| one.contains("`secret` cannot stand at the end of a URL")),
+        "{found:?}"
+    );
+}

@@ -1,8 +1,13 @@
 //! A field's live secrets as key bytes.
 
+use std::ops::Range;
+
 use super::format::Encoding;
 use crate::connector::field::Checked;
 use crate::connector::reader::Reader;
+
+/// Shorter keys can be guessed; no vendor's are so short.
+const SHORT: usize = 8;
 
 /// How the secret's text becomes key bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,8 @@ impl SecretForm {
 /// The live secrets of one field. An empty list only where nothing is verified by them.
 pub(super) struct Keys {
     pub(super) field: String,
+    /// Where the connector names the field.
+    pub(super) span: Range<usize>,
     pub(super) bytes: Vec<Vec<u8>>,
 }
 
@@ -68,7 +75,7 @@ impl Keys {
                 Ok(key) => bytes.push(key),
                 Err(problem) => {
                     reader.log.error_with_help(
-                        field.span.clone(),
+                        field.span,
                         format!("the value of `{}` {problem}", field.value),
                         "copy it from the vendor again, whole and without quotes",
                     );
@@ -76,7 +83,15 @@ impl Keys {
                 }
             }
         }
+        if bytes.iter().any(|key| key.len() < SHORT) {
+            reader.log.warning_at(
+                field.span.clone(),
+                format!("the value of `{}` has fewer than {SHORT} bytes: it can be guessed", field.value),
+                "if it is yours to choose, take a long random text, such as from `openssl rand -hex 32`",
+            );
+        }
         Some(Self {
+            span: field.span,
             field: field.value,
             bytes,
         })

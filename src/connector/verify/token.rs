@@ -42,10 +42,20 @@ impl Token {
             );
             return None;
         };
+        let keys = keys?;
+        let is_dots = |key: &Vec<u8>| matches!(key.as_slice(), b"." | b"..");
+        if place == Place::Path && keys.bytes.iter().any(is_dots) {
+            reader.log.error_with_help(
+                keys.span,
+                format!("`{}` cannot stand at the end of a URL", keys.field),
+                "`.` and `..` are taken away from a path: take a long random text",
+            );
+            return None;
+        }
         Some(Self {
             place,
             prefix: prefix.unwrap_or_default(),
-            keys: keys?,
+            keys,
         })
     }
 

@@ -292,3 +292,21 @@ async fn unknown_sources_are_404_and_nothing_is_ever_410() {
         "it goes on serving"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_path_may_hold_what_a_url_has_to_encode() {
+    let source =
+        "\n[sources.calls]\nconnector = \"call-webhook\"\nsecret = \"0123/4567+89%2Fab\"\n";
+    let bridge = Setup::new().config(source).start().await;
+    for (token, status) in [
+        ("0123%2F4567%2B89%252Fab", 200),
+        ("0123%2f4567+89%252Fab", 200),
+        ("0123%2F4567%2B89%2Fab", 401),
+        ("0123/4567+89%252Fab", 404),
+    ] {
+        let mut parts = bridge.unsigned(r#"{"type":"call.started","call_id":"c-1"}"#);
+        parts.path_token = Some(token.to_owned());
+        let reply = bridge.send("calls", parts).await;
+        assert_eq!(reply.status, status, "{token}: {reply:?}");
+    }
+}
