@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::{self, DeliveryHandle};
+use crate::delivery::{self, DeliveryHandle, Pauses};
 use crate::diagnostic::Diagnostic;
 use crate::egress::AddressPolicy;
 use crate::http::{self, BodyLimits, Inlet, Listen, Listener, Office, Sessions, StoreApis, Tokens};
@@ -29,7 +29,7 @@ use crate::model::{Secret, SourceName};
 use crate::processing::{CallBook, Processor, ToldCall};
 use crate::queue::local::{LocalOptions, LocalQueue, OpenReport};
 use crate::queue::{Queue, QueueError};
-use crate::setup::{Blueprint, Source};
+use crate::setup::{Blueprint, Destination, Source};
 use crate::store::{CallRecord, Store};
 
 /// How often mapping files are looked at for changes, and old events for pruning.
@@ -71,6 +71,14 @@ pub enum AppError {
     /// The admin token's file.
     #[error("the admin token cannot be kept in {dir}: {source}")]
     Token {
+        /// The data directory.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file of paused destinations.
+    #[error("the paused destinations in {dir} cannot be read: {source}")]
+    Pauses {
         /// The data directory.
         dir: String,
         /// Why.
@@ -140,13 +148,19 @@ impl Bridge {
             false => None,
         };
 
+        let pauses = Pauses::open(dir).map_err(|source| AppError::Pauses {
+            dir: dir.display().to_string(),
+            source,
+        })?;
         let outflow = CancellationToken::new();
+        let with_pause = |destination: &Arc<Destination>| {
+            let mut made = destination.for_delivery(store.as_ref())?;
+            made.options.paused = pauses.has(&made.name);
+            Some(made)
+        };
         let delivery = Arc::new(delivery::start(
             Arc::clone(&queue),
-            destinations
-                .values()
-                .filter_map(|d| d.for_delivery(store.as_ref()))
-                .collect(),
+            destinations.values().filter_map(with_pause).collect(),
             clock.clone(),
             outflow.clone(),
         )?);
@@ -198,6 +212,7 @@ impl Bridge {
             queue: Arc::clone(&queue),
             store: store.clone(),
             delivery: Arc::clone(&delivery),
+            pauses,
             lookups: Arc::clone(&lookups),
             processor,
             tokens: Tokens {

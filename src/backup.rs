@@ -9,6 +9,7 @@
 //! outcomes.sqlite   the built-in outcome store
 //! admin-token       the admin token that the bridge made, if it made one
 //! lookup-tokens/    tokens that vendors gave for look-ups
+//! paused-destinations   names of destinations that were paused, if any were
 //! ```
 //!
 //! The index is not in it: restoring makes it from the journal. So a backup holds personal data and working
@@ -37,7 +38,7 @@ const STORE: &str = "outcomes.sqlite";
 /// The newest form of a backup that is known.
 const FORMAT: u32 = 1;
 /// What else of a data directory is worth keeping: files, or directories of files.
-const SMALL: [&str; 2] = ["admin-token", "lookup-tokens"];
+const SMALL: [&str; 3] = ["admin-token", "lookup-tokens", "paused-destinations"];
 /// Room that a backup leaves on its disk.
 const ROOM: u64 = 16 << 20;
 

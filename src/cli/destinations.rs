@@ -15,7 +15,7 @@ pub(super) enum Destinations {
         #[command(flatten)]
         server: Server,
     },
-    /// Send nothing there until it is resumed. Everything waits, nothing is lost; a restart ends it.
+    /// Send nothing there until it is resumed. Everything waits, nothing is lost, also over restarts.
     Pause(One),
     /// End a pause, a hold for refused credentials, and the wait after failures.
     Resume(One),

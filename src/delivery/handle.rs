@@ -140,16 +140,19 @@ impl DeliveryHandle {
     pub fn reload(&self, destinations: Vec<Destination>) -> Result<(), ClientError> {
         let mut workers = Vec::with_capacity(destinations.len());
         for destination in destinations {
-            workers.push(self.worker_for(destination)?);
+            let begins_paused = destination.options.paused;
+            workers.push((self.worker_for(destination)?, begins_paused));
         }
         let mut running = self.running();
         let old = std::mem::take(&mut *running);
         for former in old.values() {
             former.stop.cancel();
         }
-        for worker in workers {
+        for (worker, begins_paused) in workers {
             let name = worker.name().clone();
-            if old.get(&name).is_some_and(|r| r.worker.is_paused()) {
+            // What was said while it ran counts more than what held when the options were made.
+            let is_paused = old.get(&name).map(|former| former.worker.is_paused());
+            if is_paused.unwrap_or(begins_paused) {
                 worker.pause();
             }
             let stop = self.stop.child_token();

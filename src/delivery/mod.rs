@@ -27,6 +27,7 @@ mod dispatcher;
 mod gate;
 mod handle;
 mod options;
+mod pauses;
 mod retry;
 mod ruling;
 mod worker;
@@ -42,4 +43,5 @@ pub use handle::{
     DeliveryHandle, Destination, DestinationState, Means, ResumeError, UnknownDestination, start,
 };
 pub use options::DestinationOptions;
+pub use pauses::Pauses;
 pub use retry::{Jitter, RetryPolicy};

@@ -34,6 +34,8 @@ pub struct DestinationOptions {
     pub allow_private: bool,
     /// Private networks that may be connected to. Default none.
     pub allow_networks: Vec<IpNet>,
+    /// Whether nothing is claimed for it until it is resumed. Default `false`.
+    pub paused: bool,
 }
 
 impl Default for DestinationOptions {
@@ -49,6 +51,7 @@ impl Default for DestinationOptions {
             hold_probe: Duration::from_secs(300),
             allow_private: false,
             allow_networks: Vec::new(),
+            paused: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::session::Sessions;
 use super::store_api::StoreApis;
 use crate::clock::Clock;
 use crate::connector::Catalogue;
-use crate::delivery::DeliveryHandle;
+use crate::delivery::{DeliveryHandle, Pauses};
 use crate::lookup::LookupService;
 use crate::metrics::Exposition;
 use crate::model::SourceName;
@@ -53,6 +53,8 @@ pub struct Office {
     pub store: Option<Store>,
     /// States of the destinations; pause and resume.
     pub delivery: Arc<DeliveryHandle>,
+    /// Which destinations stay paused over a restart.
+    pub pauses: Pauses,
     /// How look-ups stand.
     pub lookups: Arc<LookupService>,
     /// Runs rules without storing anything.

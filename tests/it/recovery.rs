@@ -144,6 +144,17 @@ async fn what_waits_is_delivered_after_the_restart_exactly_once() {
     destination.otherwise(Answer::ok());
     let bridge = bridge.restart().await;
     assert_eq!(bridge.report().open_deliveries, 10);
+    // A restart does not end the pause.
+    let listed = bridge.get("/destinations").await;
+    let crm = listed["items"].as_array().unwrap().iter();
+    let crm = crm.clone().find(|item| item["name"] == "crm").unwrap();
+    assert_eq!(
+        (&crm["state"]["paused"], &crm["queue"]["open"]),
+        (&Value::Bool(true), &json!(10)),
+        "{crm}"
+    );
+    let resumed = bridge.tell("/destinations/crm/resume", &Value::Null).await;
+    assert_eq!(resumed.status, 204);
     bridge.idle().await;
     let mut calls: Vec<_> = destination
         .rest()

@@ -33,10 +33,10 @@ pub(super) async fn pause(
     path: web::Path<String>,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    office
-        .delivery
-        .pause(&known(&office, &path)?)
-        .map_err(off)?;
+    let name = known(&office, &path)?;
+    // Paused at once, whether that can be kept or not.
+    office.delivery.pause(&name).map_err(off)?;
+    keep(&office, &name, true)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -45,12 +45,27 @@ pub(super) async fn resume(
     path: web::Path<String>,
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
-    let resumed = office.delivery.resume(&known(&office, &path)?).await;
+    let name = known(&office, &path)?;
+    keep(&office, &name, false)?;
+    let resumed = office.delivery.resume(&name).await;
     resumed.map_err(|error| match error {
         ResumeError::Unknown(unknown) => off(unknown),
         ResumeError::Queue(error) => error.into(),
     })?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Keeps it over a restart.
+fn keep(office: &Office, name: &DestinationName, paused: bool) -> Result<(), ApiError> {
+    office.pauses.set(name, paused).map_err(|error| {
+        let holds = if paused {
+            "is paused until the next start"
+        } else {
+            "is still paused"
+        };
+        let told = format!("`{name}` {holds}: the data directory cannot be written: {error}");
+        ApiError::new(Code::Internal, told)
+    })
 }
 
 fn known(office: &Office, name: &str) -> Result<DestinationName, ApiError> {
