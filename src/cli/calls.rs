@@ -8,6 +8,7 @@ use super::client::{Client, Server, segment};
 use super::exit::{Exit, Failure};
 use super::import::{ImportFile, Wares};
 use super::moment;
+use super::output::tell;
 use super::terminal::Output;
 
 /// Calls in the built-in store.
@@ -175,5 +176,8 @@ fn new_key(name: &str, output: &Output) {
     output.line(&key);
     output.note("This is the only time that it is shown. For outcome-bridge.toml:\n");
     let quoted = serde_json::to_string(name).unwrap_or_default();
-    output.note(&format!("[store.keys.{quoted}]\nhash = \"{hash}\"\n# apis = [\"phonely\", \"aura\", \"change-outcome\"]\n# agents = [\"…\"]"));
+    // Told with -q, too: without its hash the key opens nothing.
+    tell(&format!(
+        "[store.keys.{quoted}]\nhash = \"{hash}\"\n# apis = [\"phonely\", \"aura\", \"change-outcome\"]\n# agents = [\"…\"]"
+    ));
 }

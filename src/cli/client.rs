@@ -78,15 +78,17 @@ impl Server {
 /// The token that is configured, or that the bridge made when it was first started.
 fn made_token(config: &Config) -> Result<Secret, Failure> {
     let dir = &config.storage.dir;
+    // Whoever stands in another directory than the bridge sees so.
+    let shown = std::path::absolute(dir).unwrap_or_else(|_unknown| dir.clone());
     match config.admin.existing_token(dir) {
         Ok(Some(token)) => Ok(token),
         Ok(None) => Err(Failure::Unreachable(format!(
-            "there is no admin token in {} yet; has the bridge been started once?",
-            dir.display()
+            "there is no admin token in {} yet; has the bridge been started once, from this directory?",
+            shown.display()
         ))),
         Err(error) => Err(Failure::Failed(format!(
             "the admin token in {} cannot be read: {error}",
-            dir.display()
+            shown.display()
         ))),
     }
 }

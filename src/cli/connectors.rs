@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::ConfigArgs;
 use super::exit::{Exit, Failure};
 use super::terminal::Output;
 use crate::connector::{Catalogue, Connector, run_cases};
@@ -43,15 +44,17 @@ pub(super) enum Connectors {
 /// A directory of connectors of your own.
 #[derive(Debug, clap::Args)]
 pub(super) struct Overlay {
-    /// Connectors that add to the built-in ones or replace them.
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Connectors that add to the built-in ones or replace them. Without it: those of the configuration, if there is one.
     #[arg(long, value_name = "DIR", env = "OUTCOME_BRIDGE_CONNECTORS")]
     dir: Option<PathBuf>,
 }
 
 impl Overlay {
     fn catalogue(&self, output: &Output) -> Result<Catalogue, Failure> {
-        let (catalogue, warnings) =
-            Catalogue::load(self.dir.as_deref()).map_err(Failure::Mistakes)?;
+        let dir = self.dir.clone().or_else(|| self.config.connectors_dir());
+        let (catalogue, warnings) = Catalogue::load(dir.as_deref()).map_err(Failure::Mistakes)?;
         output.diagnostics(&warnings);
         Ok(catalogue)
     }

@@ -20,6 +20,9 @@ pub(super) struct Init {
     /// A connector you use; may be given several times. What it can be, source or destination, it becomes.
     #[arg(long = "connector", value_name = "NAME")]
     connectors: Vec<ConnectorName>,
+    /// Connectors of your own, which add to the built-in ones or replace them.
+    #[arg(long, value_name = "DIR", env = "OUTCOME_BRIDGE_CONNECTORS")]
+    connectors_dir: Option<PathBuf>,
     /// Where senders reach this bridge, e.g. <https://hooks.example.com>.
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
@@ -27,7 +30,8 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self, output: &Output) -> Result<Exit, Failure> {
-        let (catalogue, _) = Catalogue::load(None).map_err(Failure::Mistakes)?;
+        let (catalogue, _) =
+            Catalogue::load(self.connectors_dir.as_deref()).map_err(Failure::Mistakes)?;
         let mut sources = Vec::new();
         let mut destinations = Vec::new();
         for name in &self.connectors {

@@ -168,6 +168,15 @@ impl ConfigArgs {
     }
 }
 
+impl ConfigArgs {
+    /// The directory of connectors that the configuration names. Whatever else is wrong with it, or that there is none, does
+    /// not matter to somebody who looks at connectors.
+    fn connectors_dir(&self) -> Option<PathBuf> {
+        let examined = Config::examine(&self.config, &Env::system()).ok()?;
+        examined.loaded.config.connectors_dir
+    }
+}
+
 /// Runs the command line with the process's arguments.
 pub fn run() -> Exit {
     let parsed = examples::added(Cli::command())

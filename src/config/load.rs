@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
@@ -195,8 +196,28 @@ fn read_sections(
     });
     config.destinations = one_map(findings, &path, read);
     config.add_outcome_store();
+    report_address_twice(&config, findings);
     config.routes = route::read(findings, routes.1, &names, config.store.enabled);
     config
+}
+
+/// A port of all addresses cannot be listened on at one of them as well. The same address twice is one listener.
+fn report_address_twice(config: &Config, findings: &mut Findings<'_>) {
+    let (server, admin) = (config.server.bind, config.admin.bind);
+    // `::` takes IPv4 along.
+    let takes = |all: SocketAddr, one: SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+    };
+    let meet = takes(server, admin) || takes(admin, server);
+    if server != admin && server.port() == admin.port() && server.port() != 0 && meet {
+        let file = findings.file;
+        let place = file.place("admin.bind").or(file.place("server.bind"));
+        let message =
+            format!("`server.bind` ({server}) and `admin.bind` ({admin}) are in each other's way");
+        let wrong = Wrong::new(message)
+            .help("take another port, or the same address for both on one listener");
+        findings.note(Severity::Error, place, None, wrong);
+    }
 }
 
 /// Destinations and their actions by name.

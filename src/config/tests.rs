@@ -631,6 +631,30 @@ fn waits_that_do_not_fit_are_told_once_and_where_they_were_set() {
 }
 
 #[test]
+fn one_port_for_two_listeners_is_found() {
+    for (server, admin, ok) in [
+        ("0.0.0.0:8080", "127.0.0.1:8080", false),
+        ("127.0.0.1:8080", "0.0.0.0:8080", false),
+        ("[::]:8080", "127.0.0.1:8080", false),
+        ("0.0.0.0:8080", "[::1]:8080", true),
+        ("0.0.0.0:8080", "0.0.0.0:8080", true),
+        ("0.0.0.0:8080", "127.0.0.1:8081", true),
+        ("0.0.0.0:0", "127.0.0.1:0", true),
+        ("127.0.0.2:8080", "127.0.0.1:8080", true),
+    ] {
+        let text = format!("[server]\nbind = \"{server}\"\n[admin]\nbind = \"{admin}\"\n");
+        match Directory::with(&text).load(&[]) {
+            Ok(_) => assert!(ok, "{text}"),
+            Err(found) => {
+                let found = told(&found);
+                let right = matches!(found.as_slice(), [one] if one.starts_with("4:8 ") && one.contains("in each other's way"));
+                assert!(!ok && right, "{text}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_variable_replaces_a_reference_that_leads_nowhere() {
     let text = "[sources.a]\nconnector = \"stripe\"\nsigning_secret = [\"${UNSET}\"]\n[admin]\ntoken = \"${UNSET}\"\n";
     let secret = (

@@ -255,6 +255,55 @@ fn a_new_connector_passes_its_own_test_until_it_is_broken() {
 }
 
 #[test]
+fn connectors_of_the_configuration_are_found_without_a_word() {
+    let setup = Setup::new()
+        .config("\n[connectors]\ndir = \"own\"\n")
+        .file("own/README", "connectors of our own")
+        .written();
+    let own = setup.config_dir().join("own");
+    let dir = own.to_str().unwrap();
+    done(run(["connectors", "new", "acme-crm", "--dir", dir]));
+    let named = ["connectors", "test", "acme-crm"];
+    assert_eq!(run(named).code, 64, "it is not built in");
+    done(with_config(&setup.config_dir(), &named));
+    let home = tempfile::tempdir().unwrap();
+    let fresh = home.path().join("config");
+    let fresh = fresh.to_str().unwrap();
+    let init = [
+        "init",
+        fresh,
+        "--connector",
+        "acme-crm",
+        "--connectors-dir",
+        dir,
+    ];
+    done(run(init));
+}
+
+#[test]
+fn a_key_is_made_with_its_hash_however_little_is_told() {
+    let made = done(run(["calls", "new-key", "crm", "-q"]));
+    assert!(made.stdout.starts_with("obk_") && made.stdout.lines().count() == 1);
+    assert!(
+        made.stderr.contains("hash = \"sha256:") && !made.stderr.contains("only time"),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn where_the_admin_token_was_looked_for_is_told_in_full() {
+    let home = tempfile::tempdir().unwrap();
+    write(
+        &home.path().join("outcome-bridge.toml"),
+        "[storage]\ndir = \"nowhere\"\n",
+    );
+    let asked = with_config(home.path(), &["events", "list"]);
+    assert_eq!(asked.code, 69, "{asked:?}");
+    let here = std::env::current_dir().unwrap().join("nowhere");
+    assert!(asked.stderr.contains(here.to_str().unwrap()), "{asked:?}");
+}
+
+#[test]
 fn what_init_writes_checks_once_its_variables_are_set() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("config");
