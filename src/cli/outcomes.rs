@@ -51,7 +51,8 @@ pub(super) enum Outcomes {
     Set(Correct),
     /// Release what was set by hand: what is reported holds again.
     Release(ReleaseCorrection),
-    /// Write what was delivered to the built-in store into it again, after its file was lost. What is there stays.
+    /// Write what was delivered to the built-in store into it again, after its file was lost. What is there stays, and what
+    /// was newly said since then holds.
     ///
     /// As far back as events are kept (`storage.retention`). What clients of the store's own APIs wrote is in
     /// backups only.

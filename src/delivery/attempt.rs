@@ -83,6 +83,7 @@ impl Worker {
                     target: claim.target.clone(),
                     outcome: claim.outcome.clone(),
                     furthest: claim.furthest,
+                    again: None,
                 };
                 Tried::Sent(match store.record(record).await {
                     Ok(recorded) => Sent::recorded_in_store(recorded.call),

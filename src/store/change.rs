@@ -10,7 +10,7 @@ use sqlx::Row;
 
 use super::error::StoreError;
 use super::record::{basis_word, minor_units};
-use super::standing::{COLUMNS, Entry, Holding, Session, Standing, read_object, stage, standing};
+use super::standing::{COLUMNS, Entry, Held, Holding, Session, Standing, read_object, stage, standing};
 use crate::model::{Basis, OutcomeKind, Phone, currency};
 
 /// The longest metadata of one call, as JSON.
@@ -131,6 +131,7 @@ pub(super) async fn write(
     let reason = held.as_ref().map(ToString::to_string);
     let entry = Entry {
         id: format!("log_{}-{}", call.id, call.revision + 1),
+        at: session.now,
         actor: &change.actor,
         changed: &change.fields,
         after: after.as_ref().or(call.current.as_ref()),
@@ -157,7 +158,12 @@ pub(super) async fn write(
     }
     count(session, &call, reached, metadata).await?;
     if let Some(after) = &after {
-        session.hold(&[(&call, Some(after))]).await?;
+        let held = Held {
+            call: &call,
+            after: Some(after),
+            at: session.now,
+        };
+        session.hold(&[held]).await?;
     }
     if change.metadata.is_some() {
         session.touched(call.no, true);

@@ -126,7 +126,7 @@ pub struct OutcomeRow {
     pub event_id: Option<String>,
     /// The rule that derived it.
     pub rule: Option<String>,
-    /// When it was written here.
+    /// When it was written here; of what `outcomes rebuild` has brought back, when it was delivered.
     pub recorded_at: Timestamp,
 }
 
@@ -220,7 +220,7 @@ pub struct LogRow {
     pub basis: Option<Basis>,
     /// When it happened.
     pub occurred_at: Option<Timestamp>,
-    /// When it was written here.
+    /// When it was written here; of what `outcomes rebuild` has brought back, when it was delivered.
     pub recorded_at: Timestamp,
     /// `success`, or `failed` for a change that was asked for and refused.
     pub status: String,

@@ -4,9 +4,10 @@
 //! API client reported: the last write wins. Two things are not the queue's to change: an outcome that an API client
 //! set by hand, and, when a lane's truth is retracted, what an API client set at all. The log has the delivery either way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iso_currency::Currency;
+use jiff::Timestamp;
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};
 use sqlx::query_builder::Separated;
@@ -32,6 +33,8 @@ pub struct Record {
     pub outcome: Option<StoredOutcome>,
     /// The furthest that the lead came, as far as the queue knows, whatever holds.
     pub furthest: Option<OutcomeKind>,
+    /// When it was delivered, if it is written again because the store may have lost it: what was said since holds.
+    pub again: Option<Timestamp>,
 }
 
 /// What recording did.
@@ -50,12 +53,21 @@ const HELD: &str = "an outcome that was set by hand in the store holds";
 /// A retraction takes back what deliveries said, not what an API client did.
 const NOT_OURS: &str =
     "the outcome that holds was set by an API client; this retraction does not concern it";
+/// What is written again brings back what was lost, not what was overtaken meanwhile.
+const OVERTAKEN: &str = "written again after something newer had been said of the call";
+
+/// Which of two entries of a call's log was said later: by when it was said, then by its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark {
+    at: i64,
+    log: String,
+}
 
 /// A delivery that is being recorded.
 struct Entering<'r> {
     place: usize,
     record: &'r Record,
-    log: String,
+    mark: Mark,
     call: Standing,
     is_new: bool,
     after: Option<Holding>,
@@ -98,15 +110,17 @@ pub(super) async fn write_all(
                 Some(call) => (call.clone(), false),
                 None => (new_call(session, record).await?, true),
             };
-            round
-                .entering
-                .push(Entering::of(place, record, log, call, is_new));
+            let at = record.again.map_or(session.now, Timestamp::as_millisecond);
+            let mark = Mark { at, log };
+            let is_overtaken = known.latest.get(&call.no).is_some_and(|said| *said > mark);
+            let entering = Entering::of(place, record, mark, call, is_overtaken);
+            round.entering.push(Entering { is_new, ..entering });
         }
         round.write(session).await?;
         for entering in round.entering {
             answers[entering.place] = Some(Recorded {
                 changed: !entering.is_repeat || entering.reached != entering.call.reached,
-                log: (!entering.is_repeat).then_some(entering.log),
+                log: (!entering.is_repeat).then_some(entering.mark.log),
                 call: entering.call.id,
             });
         }
@@ -119,9 +133,17 @@ pub(super) async fn write_all(
 }
 
 impl<'r> Entering<'r> {
-    fn of(place: usize, record: &'r Record, log: String, call: Standing, is_new: bool) -> Self {
+    /// Of a call that is known.
+    fn of(
+        place: usize,
+        record: &'r Record,
+        mark: Mark,
+        call: Standing,
+        is_overtaken: bool,
+    ) -> Self {
         let after = record.outcome.as_ref().map(holding);
         let refused = refusal(call.current.as_ref(), after.as_ref());
+        let refused = refused.or(is_overtaken.then_some(OVERTAKEN));
         let is_repeat = after.is_some() && after == call.current;
         let reached = match (refused, &record.outcome) {
             (None, Some(stored)) => {
@@ -141,9 +163,9 @@ impl<'r> Entering<'r> {
         Self {
             place,
             record,
-            log,
+            mark,
             call,
-            is_new,
+            is_new: false,
             after,
             is_repeat,
             refused,
@@ -182,7 +204,8 @@ impl<'r> Entering<'r> {
     fn entry(&self) -> Entry<'_> {
         let after = self.after.as_ref();
         Entry {
-            id: self.log.clone(),
+            id: self.mark.log.clone(),
+            at: self.mark.at,
             actor: DELIVERY,
             changed: &["outcome"],
             after,
@@ -237,7 +260,11 @@ impl Round<'_> {
                     && one.refused.is_none()
                     && (one.after.is_some() || one.call.current.is_some())
             })
-            .map(|one| (&one.call, one.after.as_ref()))
+            .map(|one| Held {
+                call: &one.call,
+                after: one.after.as_ref(),
+                at: one.mark.at,
+            })
             .collect();
         session.hold(&held).await?;
         for one in self.entering.iter().filter(|one| one.is_repeat) {
@@ -292,6 +319,8 @@ struct Known {
     by_target: HashMap<String, Standing>,
     /// Calls without a target by their ids, with their starts.
     by_call_id: HashMap<String, Vec<(Option<i64>, Standing)>>,
+    /// The last that was said of the outcome of each call, for deliveries that are written again.
+    latest: HashMap<i64, Mark>,
 }
 
 impl Known {
@@ -311,6 +340,13 @@ impl Known {
         for piece in in_pieces(&ids) {
             known.read_call_ids(session, piece).await?;
         }
+        let again = records.iter().filter(|record| record.again.is_some());
+        let again: BTreeSet<i64> = again
+            .filter_map(|record| known.call(record).map(|call| call.no))
+            .collect();
+        for piece in in_pieces(&Vec::from_iter(again)) {
+            known.read_latest(session, piece).await?;
+        }
         Ok(known)
     }
 
@@ -328,6 +364,30 @@ impl Known {
         );
         for row in query.build().fetch_all(&mut *session.connection).await? {
             self.logged.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        Ok(())
+    }
+
+    /// Only what a client says happened is newer than a delivery: a value or metadata alone say nothing of that.
+    async fn read_latest(
+        &mut self,
+        session: &mut Session<'_>,
+        calls: &[i64],
+    ) -> Result<(), StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT call_no, recorded_at, id FROM outcome_log WHERE status = 'success' \
+             AND (changed LIKE '%outcome\"%' OR changed LIKE '%\"status\"%') AND call_no IN ",
+        );
+        push_list(&mut query, calls.iter().copied());
+        for row in query.build().fetch_all(&mut *session.connection).await? {
+            let said = Mark {
+                at: row.try_get(1)?,
+                log: row.try_get(2)?,
+            };
+            let latest = self.latest.entry(row.try_get(0)?);
+            latest
+                .and_modify(|latest| *latest = said.clone().max(latest.clone()))
+                .or_insert(said);
         }
         Ok(())
     }

@@ -113,6 +113,8 @@ pub(super) fn standing(row: &SqliteRow) -> Result<Standing, StoreError> {
 #[derive(Debug, Default)]
 pub(super) struct Entry<'a> {
     pub(super) id: String,
+    /// When it was said.
+    pub(super) at: i64,
     pub(super) actor: &'a str,
     /// The fields that were said.
     pub(super) changed: &'a [&'a str],
@@ -168,7 +170,12 @@ const INSTEAD: &str = " ON CONFLICT (call_no) DO UPDATE SET outcome_id = exclude
      event_id = excluded.event_id, rule = excluded.rule, recorded_at = excluded.recorded_at";
 
 /// A call, and what holds about it from now on.
-pub(super) type Held<'a> = (&'a Standing, Option<&'a Holding>);
+pub(super) struct Held<'a> {
+    pub(super) call: &'a Standing,
+    pub(super) after: Option<&'a Holding>,
+    /// When it was said.
+    pub(super) at: i64,
+}
 
 impl Session<'_> {
     /// Counts the change of each call and writes its entry.
@@ -203,7 +210,7 @@ impl Session<'_> {
                     .push_bind(entry.metadata.as_deref())
                     .push_bind(after.map(|a| a.basis.as_str()))
                     .push_bind(after.map(|a| a.occurred_at))
-                    .push_bind(self.now)
+                    .push_bind(entry.at)
                     .push_bind(match entry.refused {
                         Some(_) => "failed",
                         None => "success",
@@ -217,22 +224,22 @@ impl Session<'_> {
 
     /// Makes what holds about each call be so. No call is named twice.
     pub(super) async fn hold(&mut self, held: &[Held<'_>]) -> Result<(), StoreError> {
-        let set: Vec<(i64, &Holding)> = held
+        let set: Vec<(&Held<'_>, &Holding)> = held
             .iter()
-            .filter_map(|(call, after)| Some((call.no, (*after)?)))
+            .filter_map(|held| Some((held, held.after?)))
             .collect();
         self.set(&set).await?;
         let cleared: Vec<i64> = held
             .iter()
-            .filter(|(_, after)| after.is_none())
-            .map(|(call, _)| call.no)
+            .filter(|held| held.after.is_none())
+            .map(|held| held.call.no)
             .collect();
         for piece in in_pieces(&cleared) {
             let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outcomes WHERE call_no IN ");
             push_list(&mut query, piece.iter().copied());
             query.build().execute(&mut *self.connection).await?;
         }
-        for (call, after) in held {
+        for Held { call, after, .. } in held {
             let before = call.current.as_ref().map_or("{}", |b| b.metadata.as_str());
             let retag = after.map_or("{}", |a| a.metadata.as_str()) != before;
             self.touched(call.no, retag);
@@ -255,11 +262,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn set(&mut self, held: &[(i64, &Holding)]) -> Result<(), StoreError> {
+    async fn set(&mut self, held: &[(&Held<'_>, &Holding)]) -> Result<(), StoreError> {
         for piece in in_pieces(held) {
             let mut query = QueryBuilder::<Sqlite>::new(HOLD);
-            query.push_values(piece, |mut row, (call, after)| {
-                row.push_bind(*call)
+            query.push_values(piece, |mut row, (held, after)| {
+                row.push_bind(held.call.no)
                     .push_bind(after.outcome_id.as_deref())
                     .push_bind(after.kind.as_deref())
                     .push_bind(after.label.as_deref())
@@ -274,7 +281,7 @@ impl Session<'_> {
                     .push_bind(after.actor.as_str())
                     .push_bind(after.event_id.as_deref())
                     .push_bind(after.rule.as_deref())
-                    .push_bind(self.now);
+                    .push_bind(held.at);
             });
             query.push(INSTEAD);
             query.build().execute(&mut *self.connection).await?;

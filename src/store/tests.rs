@@ -1,5 +1,6 @@
 //! The store's promises, on real files.
 
+mod again;
 mod changes;
 mod hardship;
 mod together;
@@ -68,6 +69,7 @@ fn sets(number: u64, target: &str, kind: OutcomeKind) -> Record {
         target: target.to_owned(),
         outcome: Some(outcome(number, kind)),
         furthest: Some(kind),
+        again: None,
     }
 }
 
@@ -77,6 +79,7 @@ fn clears(number: u64, target: &str) -> Record {
         target: target.to_owned(),
         outcome: None,
         furthest: None,
+        again: None,
     }
 }
 

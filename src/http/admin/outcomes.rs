@@ -69,7 +69,8 @@ pub(super) struct Again {
     deliveries: Vec<DeliveryId>,
 }
 
-/// Writes deliveries that the store has got into it again, after its file was lost. What it has already stays.
+/// Writes deliveries that the store has got into it again, after its file was lost. What it has already stays, and what
+/// it was told since then holds.
 pub(super) async fn rebuild(
     _: Admin,
     again: web::Json<Again>,
@@ -123,5 +124,6 @@ async fn delivered(office: &Office, id: DeliveryId) -> Result<Option<Record>, Ap
         target: view.target,
         outcome,
         furthest: view.furthest,
+        again: Some(view.changed_at),
     }))
 }
