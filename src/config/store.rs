@@ -19,7 +19,7 @@ pub struct Store {
     pub enabled: bool,
     /// Its SQLite file. Default: `outcomes.sqlite` in the data directory.
     pub path: Option<PathBuf>,
-    /// The currency of a value that comes without one. Default: none, it is summed apart.
+    /// The currency of a value that comes without one, where nothing else tells it. Default: none, it is summed apart.
     pub currency: Option<String>,
     /// APIs that answer without a key. Default: none.
     pub open: BTreeSet<StoreApi>,

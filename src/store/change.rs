@@ -4,13 +4,20 @@
 //! write by hand (`basis = "manual"`); what it writes holds until such a key writes again, whatever deliveries and
 //! other clients say meanwhile. Every request that names a call is in the log, the refused ones with the reason.
 
+use std::collections::HashSet;
+
+use iso_currency::Currency;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::error::StoreError;
 use super::record::{basis_word, minor_units};
-use super::standing::{COLUMNS, Entry, Held, Holding, Session, Standing, read_object, stage, standing};
+use super::standing::{
+    COLUMNS, Entry, Held, Holding, MOST_NAMESAKES, Session, Standing, push_among, read_object,
+    stage, standing,
+};
 use crate::model::{Basis, OutcomeKind, Phone, currency};
 
 /// The longest metadata of one call, as JSON.
@@ -73,7 +80,7 @@ pub struct Change {
     pub label: Option<String>,
     /// What it is worth.
     pub value: Option<Decimal>,
-    /// The currency of a value whose metadata does not name one.
+    /// The currency of a value where nothing else tells it.
     pub currency: Option<String>,
     /// Free text.
     pub notes: Option<String>,
@@ -99,7 +106,7 @@ pub enum Refusal {
     #[error("there is no such call")]
     NoCall,
     /// Calls of several agents have this id.
-    #[error("{0} calls of different agents have this id; use a key whose scope is one agent")]
+    #[error("calls of {0} agents have this id; use a key whose scope is one agent")]
     Ambiguous(usize),
     /// Somebody set another outcome by hand.
     #[error("an outcome that was set by hand holds (by {0})")]
@@ -118,14 +125,16 @@ pub(super) async fn write(
         Ok(found) => found,
         Err(refusal) => return Ok(Changed::Refused(refusal)),
     };
-    let metadata = match merged(&about, change)? {
+    let about = read_object(&about)?;
+    let metadata = match merged(&about, change) {
         Ok(metadata) => metadata,
         Err(refusal) => return Ok(Changed::Refused(refusal)),
     };
-    let after = after(&call, change, metadata.as_ref(), session.now);
+    let after = after(&call, change, &about, session.now);
     let held = call
         .current
         .as_ref()
+        .filter(|_| after.is_some())
         .filter(|current| current.is_manual() && change.basis != Basis::Manual)
         .map(|current| Refusal::Held(current.actor.clone()));
     let reason = held.as_ref().map(ToString::to_string);
@@ -200,14 +209,26 @@ async fn find(
     ));
     push_sought(&mut query, sought);
     let rows = query.build().fetch_all(&mut *session.connection).await?;
-    match rows.as_slice() {
-        [] => Ok(Err(Refusal::NoCall)),
-        [row] => Ok(Ok((standing(row)?, row.try_get("about")?))),
-        rows => Ok(Err(Refusal::Ambiguous(rows.len()))),
+    match meant(&rows)? {
+        Ok(row) => Ok(Ok((standing(row)?, row.try_get("about")?))),
+        Err(refusal) => Ok(Err(refusal)),
     }
 }
 
-/// `WHERE …` for the call that is meant: at most one row for a phone, one per agent for an id.
+/// The one that is meant, of calls that [`push_sought`] found: the newest of its agent.
+pub(super) fn meant(rows: &[SqliteRow]) -> Result<Result<&SqliteRow, Refusal>, StoreError> {
+    let mut agents = HashSet::new();
+    for row in rows {
+        agents.insert(row.try_get::<Option<&str>, _>("agent_id")?);
+    }
+    Ok(match (rows.first(), agents.len()) {
+        (None, _) => Err(Refusal::NoCall),
+        (Some(row), 1) => Ok(row),
+        (Some(_), several) => Err(Refusal::Ambiguous(several)),
+    })
+}
+
+/// `WHERE …` for the call that is meant: at most one row for a phone, those of an id with the newest first: [`meant`] chooses.
 pub(super) fn push_sought(query: &mut sqlx::QueryBuilder<sqlx::Sqlite>, sought: &Sought) {
     match &sought.key {
         CallKey::Id(id) => {
@@ -224,17 +245,14 @@ pub(super) fn push_sought(query: &mut sqlx::QueryBuilder<sqlx::Sqlite>, sought: 
         query.push(" AND c.agent_id = ").push_bind(agent.clone());
     }
     if let Some(scope) = &sought.scope {
-        query.push(" AND c.agent_id IN (");
-        let mut list = query.separated(", ");
-        for agent in scope {
-            list.push_bind(agent.clone());
-        }
-        query.push(")");
+        query.push(" AND ");
+        push_among(query, "c.agent_id", scope.iter().cloned());
     }
     match &sought.key {
-        // Three tell that there are several.
-        CallKey::Id(_) => query.push(" ORDER BY c.no LIMIT 3"),
         // A call without a start is taken for as old as what is known of it.
+        CallKey::Id(_) => query.push(format!(
+            " ORDER BY COALESCE(c.started_at, c.created_at) DESC, c.no DESC LIMIT {MOST_NAMESAKES}"
+        )),
         CallKey::Phone(_, Preference::First) => {
             query.push(" ORDER BY COALESCE(c.started_at, c.created_at), c.no LIMIT 1")
         }
@@ -246,28 +264,28 @@ pub(super) fn push_sought(query: &mut sqlx::QueryBuilder<sqlx::Sqlite>, sought: 
 
 /// The call's metadata with the patch laid over it; `None` when none was said.
 fn merged(
-    about: &str,
+    about: &Map<String, Value>,
     change: &Change,
-) -> Result<Result<Option<Map<String, Value>>, Refusal>, StoreError> {
+) -> Result<Option<Map<String, Value>>, Refusal> {
     let Some(patch) = &change.metadata else {
-        return Ok(Ok(None));
+        return Ok(None);
     };
-    let mut metadata = read_object(about)?;
+    let mut metadata = about.clone();
     for (key, value) in patch {
         metadata.insert(key.clone(), value.clone());
     }
     let length = serde_json::to_string(&metadata).map_or(usize::MAX, |text| text.len());
     if length > LONGEST_METADATA {
-        return Ok(Err(Refusal::TooMuchMetadata));
+        return Err(Refusal::TooMuchMetadata);
     }
-    Ok(Ok(Some(metadata)))
+    Ok(Some(metadata))
 }
 
-/// What holds after the change; `None` when it says nothing of the outcome.
+/// What holds after the change of a call with the metadata `about`; `None` when it says nothing of the outcome.
 fn after(
     call: &Standing,
     change: &Change,
-    metadata: Option<&Map<String, Value>>,
+    about: &Map<String, Value>,
     now: i64,
 ) -> Option<Holding> {
     let says_outcome = change.kind.is_some() || change.label.is_some();
@@ -285,11 +303,7 @@ fn after(
         after.occurred_at = now;
     }
     if let Some(value) = change.value {
-        let named = metadata
-            .and_then(|metadata| metadata.get("currency"))
-            .and_then(Value::as_str)
-            .or(change.currency.as_deref())
-            .and_then(|code| currency(code).ok());
+        let named = currency_of(call, change, about);
         after.value_minor = minor_units(value, named);
         after.value = Some(value.normalize().to_string());
         after.currency = named.map(|currency| currency.code().to_owned());
@@ -297,11 +311,32 @@ fn after(
     if change.notes.is_some() {
         after.notes.clone_from(&change.notes);
     }
-    after.basis = basis_word(change.basis).to_owned();
-    after.source.clone_from(&change.source);
-    after.actor.clone_from(&change.actor);
-    (after.outcome_id, after.event_id, after.rule) = (None, None, None);
+    // What it is worth, and notes, leave the outcome to whoever said what happened; but what was set by hand is to hold.
+    let is_new = says_outcome || call.current.is_none();
+    if is_new || change.basis == Basis::Manual {
+        after.basis = basis_word(change.basis).to_owned();
+        after.actor.clone_from(&change.actor);
+    }
+    if is_new {
+        after.source.clone_from(&change.source);
+        (after.outcome_id, after.event_id, after.rule) = (None, None, None);
+    }
     Some(after)
+}
+
+/// The currency of a value: the one that is said with it, else that of the value that holds, else of the call, else the
+/// configured one. What is no currency says nothing.
+fn currency_of(call: &Standing, change: &Change, about: &Map<String, Value>) -> Option<Currency> {
+    let named = |metadata: &Map<String, Value>| {
+        let code = metadata.get("currency").and_then(Value::as_str);
+        code.and_then(|code| currency(code).ok())
+    };
+    let read = |code: &Option<String>| code.as_ref().and_then(|code| currency(code).ok());
+    let valued = call.current.as_ref().filter(|held| held.value.is_some());
+    (change.metadata.as_ref().and_then(named))
+        .or_else(|| valued.and_then(|held| read(&held.currency)))
+        .or_else(|| named(about))
+        .or_else(|| read(&change.currency))
 }
 
 /// The outcome that a platform's own label stands for, if it is a usual one. Other labels are kept as they are.

@@ -21,7 +21,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::error::StoreError;
-use super::standing::{in_pieces, push_list, read_object};
+use super::standing::{SAYS_WHAT_HAPPENED, in_pieces, push_list, read_object};
 
 /// Tags of one call at most, and their longest key and value in characters: analytics by metadata is for
 /// campaigns and representatives, not for notes.
@@ -223,12 +223,12 @@ async fn read_all(
     connection: &mut SqliteConnection,
     calls: &[Stale],
 ) -> Result<Vec<Source>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::<Sqlite>::new(format!(
         "SELECT c.no, c.agent_id, c.platform, c.direction, c.reached, c.call_id, c.phone, c.started_at, c.created_at, \
          o.source, o.kind, o.label, o.currency, o.basis, o.value_minor, o.occurred_at, o.call_no AS outcome, \
          EXISTS (SELECT 1 FROM tags t WHERE t.call_no = c.no) AS tagged \
-         FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no WHERE c.no IN ",
-    );
+         FROM calls c LEFT JOIN outcomes o ON o.call_no = c.no AND {SAYS_WHAT_HAPPENED} WHERE c.no IN "
+    ));
     push_list(&mut query, calls.iter().map(|stale| stale.call));
     let rows = query.build().fetch_all(connection).await?;
     rows.iter().map(Source::read).collect()

@@ -11,10 +11,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::Store;
-use super::change::{Refusal, Sought, push_sought};
+use super::change::{Refusal, Sought, meant, push_sought};
 use super::error::StoreError;
 use super::record::basis_word;
-use super::standing::read_object;
+use super::standing::{SAYS_WHAT_HAPPENED, push_among, read_object};
 use crate::model::{Basis, OutcomeKind, SourceName};
 use crate::queue::{Page, PageRequest};
 
@@ -251,7 +251,7 @@ impl Store {
     ) -> Result<Page<OutcomeRow, RowCursor>, StoreError> {
         let limit = page.limit.clamp(1, LONGEST_PAGE);
         let mut query = QueryBuilder::<Sqlite>::new(OUTCOME_COLUMNS);
-        query.push(" WHERE 1 = 1");
+        query.push(" WHERE ").push(SAYS_WHAT_HAPPENED);
         narrow(&mut query, filter);
         if let Some(cursor) = page.after {
             query.push(" AND (o.recorded_at < ").push_bind(cursor.at);
@@ -290,7 +290,7 @@ impl Store {
         }
     }
 
-    /// The call that an API client means; at most one per agent.
+    /// The call that an API client means; of several with one id and one agent the newest.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -298,10 +298,9 @@ impl Store {
         let mut query = only_calls();
         push_sought(&mut query, sought);
         let rows = query.build().fetch_all(&self.readers).await?;
-        match rows.as_slice() {
-            [] => Ok(Err(Refusal::NoCall)),
-            [row] => Ok(Ok(self.whole(row).await?)),
-            rows => Ok(Err(Refusal::Ambiguous(rows.len()))),
+        match meant(&rows)? {
+            Ok(row) => Ok(Ok(self.whole(row).await?)),
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 
@@ -376,12 +375,10 @@ impl Store {
         calls: &mut [CallRow],
     ) -> Result<(), StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(OUTCOME_COLUMNS);
-        query.push(" WHERE o.call_no IN (");
-        let mut list = query.separated(", ");
-        for row in rows {
-            list.push_bind(row.try_get::<i64, _>("no")?);
-        }
-        query.push(")");
+        query.push(" WHERE ");
+        let numbers: Vec<i64> =
+            (rows.iter().map(|row| row.try_get("no"))).collect::<Result<_, _>>()?;
+        push_among(&mut query, "o.call_no", numbers.into_iter());
         let mut found = BTreeMap::new();
         for row in query.build().fetch_all(&self.readers).await? {
             let outcome = outcome_row(&row)?;
@@ -653,12 +650,8 @@ fn push_call_filter(query: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
         }
     }
     if let Some(agents) = &filter.agents {
-        query.push(" AND c.agent_id IN (");
-        let mut list = query.separated(", ");
-        for agent in agents {
-            list.push_bind(agent.clone());
-        }
-        query.push(")");
+        query.push(" AND ");
+        push_among(query, "c.agent_id", agents.iter().cloned());
     }
     if let Some(since) = filter.since {
         query

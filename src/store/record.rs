@@ -16,8 +16,8 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::error::StoreError;
 use super::figure::{self, Stale};
 use super::standing::{
-    BOOKED, COLUMNS, DELIVERY, Entry, Held, Holding, SHOWN, Session, Standing, in_pieces,
-    push_list, stage, standing,
+    BOOKED, COLUMNS, DELIVERY, Entry, Held, Holding, MOST_NAMESAKES, SHOWN, Session, Standing,
+    in_pieces, push_list, stage, standing,
 };
 use crate::model::{Basis, DeliveryId, OutcomeKind, Phone, Subject};
 use crate::queue::StoredOutcome;
@@ -464,9 +464,6 @@ impl Known {
             .map(|(_, call)| call)
     }
 }
-
-/// Calls of one id that a delivery looks at, the newest ones.
-const MOST_NAMESAKES: usize = 50;
 
 /// A call that nothing was known of, with what its first delivery says.
 async fn new_call(session: &mut Session<'_>, record: &Record) -> Result<Standing, StoreError> {

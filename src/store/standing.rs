@@ -69,6 +69,10 @@ impl Holding {
     }
 }
 
+/// That a row of `outcomes o` is an outcome. A client may tell a value or notes before anybody says what happened: they
+/// are kept there for when that is known, and count as nothing until then.
+pub(super) const SAYS_WHAT_HAPPENED: &str = "(o.kind IS NOT NULL OR o.label IS NOT NULL)";
+
 /// The columns that [`standing`] reads.
 pub(super) const COLUMNS: &str = "c.no, c.id, c.revision, c.reached, c.target, c.agent_id, c.call_id, c.phone, c.email, \
      o.call_no AS holds, o.outcome_id, o.kind, o.label, o.value_minor, o.value, o.currency, o.notes, \
@@ -140,7 +144,10 @@ pub(super) fn in_pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `(…, …)` with every value.
+/// Calls of one id that are looked at, the newest ones.
+pub(super) const MOST_NAMESAKES: usize = 50;
+
+/// `(…, …)` with every value; there must be one.
 pub(super) fn push_list<'a, T>(
     query: &mut QueryBuilder<Sqlite>,
     values: impl IntoIterator<Item = T>,
@@ -153,6 +160,22 @@ pub(super) fn push_list<'a, T>(
         list.push_bind(value);
     }
     query.push(")");
+}
+
+/// That the column has one of these values. An empty list is no list in SQL; nothing is in it.
+pub(super) fn push_among<'a, T>(
+    query: &mut QueryBuilder<Sqlite>,
+    column: &str,
+    values: impl ExactSizeIterator<Item = T>,
+) where
+    T: 'a + sqlx::Encode<'a, Sqlite> + sqlx::Type<Sqlite>,
+{
+    if values.len() == 0 {
+        query.push("1 = 0");
+    } else {
+        query.push(format!("{column} IN "));
+        push_list(query, values);
+    }
 }
 
 const LOG: &str = "INSERT INTO outcome_log (id, call_no, revision, actor, changed, event_id, outcome_id, source, rule, \
@@ -187,7 +210,9 @@ impl Session<'_> {
             let mut query = QueryBuilder::<Sqlite>::new(LOG);
             query.push_values(piece, |mut row, (call, entry)| {
                 let (before, after) = (call.current.as_ref(), entry.after);
+                // A client's change is of no event, even if it leaves the outcome to the one that brought it.
                 let event = after.and_then(|a| a.event_id.as_ref());
+                let event = event.filter(|_| entry.actor == DELIVERY);
                 row.push_bind(entry.id.as_str())
                     .push_bind(call.no)
                     .push_bind(call.revision + 1)

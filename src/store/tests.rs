@@ -3,6 +3,7 @@
 mod again;
 mod changes;
 mod hardship;
+mod patches;
 mod together;
 
 use std::collections::{BTreeMap, BTreeSet};

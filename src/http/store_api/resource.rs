@@ -127,7 +127,7 @@ pub(super) fn change_outcome(call: &CallRow, log: &[LogRow]) -> Value {
             json!(call.call_id.as_deref().unwrap_or(&call.id)),
         ),
         ("meta".to_owned(), json!([call.metadata])),
-        ("is_processed".to_owned(), json!(call.outcome.is_some())),
+        ("is_processed".to_owned(), json!(word(call).is_some())),
         (
             "is_sale".to_owned(),
             json!(kind == Some(crate::model::OutcomeKind::Closed)),

@@ -57,7 +57,11 @@ async fn what_was_taken_back_meanwhile_stays_taken_back() {
 async fn an_empty_store_is_filled_in_the_order_of_the_deliveries() {
     let Bench { store, clock, .. } = &bench().await;
     // Several in one millisecond, which their numbers put in order.
-    for (number, kind) in [(1, OutcomeKind::Shown), (2, OutcomeKind::Closed), (3, OutcomeKind::Lost)] {
+    for (number, kind) in [
+        (1, OutcomeKind::Shown),
+        (2, OutcomeKind::Closed),
+        (3, OutcomeKind::Lost),
+    ] {
         let record = sets(number, "call/c1", kind);
         store.record(again(record, day(1))).await.unwrap();
     }
@@ -73,7 +77,8 @@ async fn an_empty_store_is_filled_in_the_order_of_the_deliveries() {
 }
 
 #[tokio::test]
-async fn what_a_client_said_happened_meanwhile_holds_and_metadata_alone_does_not_stand_in_the_way() {
+async fn what_a_client_said_happened_meanwhile_holds_and_metadata_alone_does_not_stand_in_the_way()
+{
     let Bench { store, .. } = &bench().await;
     let calls = ["c1", "c2"].map(|id| call(id, Some("a"), None, 1));
     store.record_calls(calls.to_vec()).await.unwrap();
@@ -82,7 +87,10 @@ async fn what_a_client_said_happened_meanwhile_holds_and_metadata_alone_does_not
     about.metadata = serde_json::json!({ "rep": "7" }).as_object().cloned();
     about.fields = vec!["custom_call_metadata"];
     store.change(about).await.unwrap();
-    store.change(says("c2", "Sold", Basis::Reported)).await.unwrap();
+    store
+        .change(says("c2", "Sold", Basis::Reported))
+        .await
+        .unwrap();
     for (number, id) in [(1, "c1"), (2, "c2")] {
         let record = brings(number, id, "a", OutcomeKind::Lost);
         store.record(again(record, day(1))).await.unwrap();

@@ -46,7 +46,7 @@ pub(super) fn brings(number: u64, call: &str, agent: &str, kind: OutcomeKind) ->
     record
 }
 
-async fn one(store: &Store, id: &str) -> CallRow {
+pub(super) async fn one(store: &Store, id: &str) -> CallRow {
     let sought = Sought {
         key: CallKey::Id(id.to_owned()),
         agent: None,
