@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::error::StoreError;
-use super::figure::{self, Plain, Series, Stale};
+use super::figure::{self, Plain, Series, Stale, Touch};
 use super::standing::{Session, read_object};
 use crate::model::{CallChange, CallFact, Phone, Subject, is_writable};
 
@@ -288,6 +288,11 @@ impl Facts {
         serde_json::to_string(&self.seen).unwrap_or_else(|_impossible| "{}".to_owned())
     }
 
+    fn touch(&self) -> Option<Touch> {
+        let phone = self.texts.get("phone").map(String::as_str);
+        Touch::of(phone, self.numbers.get("started_at").copied())
+    }
+
     fn series(&self) -> Series {
         let text = |name| self.texts.get(name).cloned().unwrap_or_default();
         Series {
@@ -336,12 +341,14 @@ pub(super) async fn write(
         insert(session, &fresh).await?;
         for record in again {
             let mut known = look_up(session, std::slice::from_ref(record)).await?;
-            let call = known
-                .get_mut(record.call_id.as_str())
-                .and_then(|calls| choose(calls, record));
-            if let Some(call) = call
-                && update(session, call, record).await?
-            {
+            let calls = known.get_mut(record.call_id.as_str());
+            let Some(call) = calls.and_then(|calls| choose(calls, record)) else {
+                // The one that it could have been has become another agent's meanwhile.
+                insert(session, &[record]).await?;
+                done.created += 1;
+                continue;
+            };
+            if update(session, call, record).await? {
                 done.updated += 1;
             } else {
                 done.unchanged += 1;
@@ -545,6 +552,6 @@ async fn update(
         call: call.no,
         retag: call.row.metadata != before.metadata || call.row.fields != before.fields,
     };
-    figure::refresh(session.connection, session.book, stale).await?;
+    figure::refresh(session.connection, session.book, stale, before.touch()).await?;
     Ok(true)
 }

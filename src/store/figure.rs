@@ -13,7 +13,7 @@
 //!
 //! Scalars of metadata are *tags*, with series, moment and value repeated beside them for the same reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -234,21 +234,40 @@ async fn read_all(
     rows.iter().map(Source::read).collect()
 }
 
-/// Brings the figure of a call up to date, and of the outcomes that this call is credited with: after its start or
-/// its caller became known or changed.
+/// Who called, and when: what makes a call one that outcomes are credited to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Touch {
+    person: i64,
+    at: i64,
+}
+
+impl Touch {
+    /// `None` while the caller or the start is not known.
+    pub(super) fn of(phone: Option<&str>, started_at: Option<i64>) -> Option<Self> {
+        Some(Self {
+            person: person(phone?),
+            at: started_at?,
+        })
+    }
+}
+
+/// Brings the figure of a call up to date after it changed, and those of the outcomes that are credited to it or were,
+/// when it was the touch `before`.
 pub(super) async fn refresh(
     connection: &mut SqliteConnection,
     book: &mut Book,
     stale: Stale,
+    before: Option<Touch>,
 ) -> Result<(), StoreError> {
-    for source in refresh_all(connection, book, &[stale]).await? {
-        if let (true, Some(phone), Some(at)) = (source.call_known, &source.phone, source.started_at)
-        {
-            let others = credited_anew(connection, person(phone), at, source.call).await?;
-            refresh_credited(connection, book, others).await?;
-        }
+    let source = refresh_all(connection, book, &[stale]).await?.pop();
+    let now = source
+        .filter(|source| source.call_known)
+        .and_then(|source| Touch::of(source.phone.as_deref(), source.started_at));
+    let mut credited = BTreeSet::new();
+    for touch in now.into_iter().chain(before.filter(|_| before != now)) {
+        credited.extend(credited_to(connection, touch, stale.call).await?);
     }
-    Ok(())
+    refresh_credited(connection, book, credited).await
 }
 
 async fn refresh_credited(
@@ -264,21 +283,22 @@ async fn refresh_credited(
     Ok(())
 }
 
-/// Outcomes of the person that a call at this moment takes over: as an earlier first call, or as a later last one
-/// before the outcome.
-async fn credited_anew(
+/// Outcomes of other calls that count at this touch, or would if it is new: as the first call, or as the last one before the
+/// outcome.
+async fn credited_to(
     connection: &mut SqliteConnection,
-    person: i64,
-    at: i64,
+    touch: Touch,
     call: i64,
 ) -> Result<Vec<i64>, StoreError> {
     let rows = sqlx::query(
-        "SELECT call_no FROM figures WHERE person = $1 AND first_at > $2 AND first_series IS NOT NULL AND call_no <> $3 \
+        "SELECT call_no FROM figures WHERE person = $1 AND first_at >= $2 AND first_series IS NOT NULL AND call_no <> $3 \
          UNION SELECT call_no FROM figures WHERE person = $1 AND outcome_at >= $2 AND first_series IS NOT NULL \
-         AND last_at < $2 AND call_no <> $3",
+         AND last_at <= $2 AND call_no <> $3 \
+         UNION SELECT call_no FROM figures WHERE person = $1 AND outcome_at < $2 AND first_series IS NOT NULL \
+         AND last_at = $2 AND call_no <> $3",
     )
-    .bind(person)
-    .bind(at)
+    .bind(touch.person)
+    .bind(touch.at)
     .bind(call)
     .fetch_all(connection)
     .await?;
@@ -629,18 +649,18 @@ async fn credit_all(
     book: &mut Book,
     calls: &[Plain<'_>],
 ) -> Result<(), StoreError> {
-    let callers: Vec<(i64, i64, i64)> = calls
+    let callers: Vec<(Touch, i64)> = calls
         .iter()
-        .filter_map(|plain| Some((person(plain.phone?), plain.started_at?, plain.call)))
+        .filter_map(|plain| Some((Touch::of(plain.phone, plain.started_at)?, plain.call)))
         .collect();
-    let mut touched = std::collections::BTreeSet::new();
+    let mut credited = BTreeSet::new();
     for chunk in callers.chunks(200) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT DISTINCT person FROM figures WHERE first_series IS NOT NULL AND person IN (",
         );
         let mut list = query.separated(", ");
-        for (person, ..) in chunk {
-            list.push_bind(*person);
+        for (touch, _) in chunk {
+            list.push_bind(touch.person);
         }
         query.push(")");
         let known: Vec<i64> = query
@@ -650,11 +670,14 @@ async fn credit_all(
             .iter()
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()?;
-        for (person, at, call) in chunk.iter().filter(|caller| known.contains(&caller.0)) {
-            touched.extend(credited_anew(connection, *person, *at, *call).await?);
+        for (touch, call) in chunk
+            .iter()
+            .filter(|(touch, _)| known.contains(&touch.person))
+        {
+            credited.extend(credited_to(connection, *touch, *call).await?);
         }
     }
-    refresh_credited(connection, book, touched).await
+    refresh_credited(connection, book, credited).await
 }
 
 /// Figures and tags of every call, for a store that had none.

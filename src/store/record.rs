@@ -277,7 +277,8 @@ impl Round<'_> {
                     call: one.call.no,
                     retag: true,
                 };
-                figure::refresh(session.connection, session.book, stale).await?;
+                // Its start stays as it is, and it had no other caller before.
+                figure::refresh(session.connection, session.book, stale, None).await?;
             }
         }
         Ok(())

@@ -175,6 +175,51 @@ async fn a_delivery_finds_the_call_of_its_agent() {
 }
 
 #[tokio::test]
+async fn calls_of_several_agents_in_one_batch_are_all_kept() {
+    let Bench { store, .. } = &bench().await;
+    let agents = [None, Some("a"), Some("b")];
+    let calls = agents.map(|agent| call("c", agent, None, 1));
+    let recorded = store.record_calls(calls.to_vec()).await.unwrap();
+    let expected = CallsRecorded {
+        created: 2,
+        updated: 1,
+        unchanged: 0,
+    };
+    assert_eq!(recorded, expected);
+}
+
+#[tokio::test]
+async fn a_touch_counts_at_the_agent_that_becomes_known_and_at_nothing_that_was_corrected() {
+    let Bench { store, .. } = &bench().await;
+    let phone = Some("+14155551234");
+    let first = call("first", None, phone, 1);
+    let won = call("won", Some("z"), phone, 50);
+    store.record_calls(vec![first, won]).await.unwrap();
+    store
+        .change(says("won", "Sold", Basis::Reported))
+        .await
+        .unwrap();
+    let won_by = async || {
+        let period = Period {
+            from: Timestamp::UNIX_EPOCH,
+            to: noon(),
+        };
+        let won = Condition::default();
+        let lines = store.breakdown(&won, &Split::Agent, Attribution::First, period);
+        let lines = lines.await.unwrap().into_iter();
+        let lines = lines.filter(|line| line.with_outcome > 0);
+        lines.map(|line| line.value).collect::<Vec<_>>()
+    };
+    assert_eq!(won_by().await, [""]);
+    let known = call("first", Some("a"), phone, 1);
+    store.record_calls(vec![known]).await.unwrap();
+    assert_eq!(won_by().await, ["a"]);
+    let of_another = call("first", Some("a"), Some("+14155550000"), 1);
+    store.record_calls(vec![of_another]).await.unwrap();
+    assert_eq!(won_by().await, ["z"]);
+}
+
+#[tokio::test]
 async fn a_store_of_the_first_layout_is_carried_over_with_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
