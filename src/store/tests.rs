@@ -1,6 +1,7 @@
 //! The store's promises, on real files.
 
 mod again;
+mod breakdowns;
 mod changes;
 mod hardship;
 mod patches;

@@ -209,6 +209,16 @@ fn check_attribution(condition: &Condition, attribution: Attribution) -> Result<
     Ok(())
 }
 
+/// Refuses a touch where the question is of calls themselves, whatever is credited to them.
+fn only_recorded(scope: &Scope, question: &str) -> Result<(), ApiError> {
+    if scope.attribution == Attribution::Recorded {
+        return Ok(());
+    }
+    Err(bad(format!(
+        "{question} is about the calls that outcomes were recorded for: leave `attribution` out"
+    )))
+}
+
 /// Takes the groups out of a query.
 pub(in crate::http) fn groups(query: &mut Query, scope: &Scope) -> Result<Vec<Group>, ApiError> {
     let Some(text) = query.take::<String>("groups", "a JSON list")? else {
@@ -309,6 +319,9 @@ pub(super) async fn breakdown(
         .ok_or_else(|| bad(format!("`split` is missing, expected {SPLITS}")))?;
     let scope = scope(&mut query, now)?;
     query.finish()?;
+    if matches!(split, Split::Metadata(_)) {
+        only_recorded(&scope, "a breakdown by metadata")?;
+    }
     let lines = store(&office)?
         .breakdown(&scope.condition, &split, scope.attribution, scope.period)
         .await;
@@ -345,6 +358,7 @@ pub(super) async fn funnel(
     let (mut query, now) = begin(&request, &office);
     let scope = scope(&mut query, now)?;
     query.finish()?;
+    only_recorded(&scope, "the funnel")?;
     answer(store(&office)?.funnel(&scope.condition, scope.period).await)
 }
 
@@ -356,6 +370,7 @@ pub(super) async fn delay(
     let (mut query, now) = begin(&request, &office);
     let scope = scope(&mut query, now)?;
     query.finish()?;
+    only_recorded(&scope, "the time from call to outcome")?;
     answer(store(&office)?.delay(&scope.condition, scope.period).await)
 }
 

@@ -94,6 +94,9 @@ pub struct Report {
 pub struct Breakdown {
     /// The value that its calls share; empty: not known.
     pub value: String,
+    /// Whether it stands for all the values that are too rare for a line of their own; `value` is only a name for them then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub others: bool,
     /// All calls of it.
     pub calls: i64,
     /// Those with an outcome; by first or last touch, those whose outcome counts at a call of this line.
@@ -172,11 +175,12 @@ pub(super) fn growth(now: i64, before: i64) -> Option<f64> {
 }
 
 /// An amount in the currency's smallest unit as a decimal; hundredths where it is not known.
-pub(super) fn amount(minor: i64, code: &str) -> Decimal {
+pub(super) fn amount(minor: i128, code: &str) -> Decimal {
     let exponent = currency(code)
         .ok()
         .map_or(2, |currency| u32::from(currency.exponent().unwrap_or(0)));
-    Decimal::new(minor, exponent)
+    // A decimal has 96 bits, which the sum of four billion cells does not exceed.
+    Decimal::try_from_i128_with_scale(minor, exponent).unwrap_or(Decimal::MAX)
 }
 
 /// Wilson's 95 % interval: honest for small samples and near 0 and 1, where the usual one is not.
@@ -197,6 +201,13 @@ pub(super) fn wilson(part: i64, whole: i64) -> Option<(f64, f64)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn sums_are_exact_beyond_64_bits() {
+        let sum = 3 * i128::from(i64::MIN);
+        assert_eq!(amount(sum, "USD").to_string(), "-276701161105643274.24");
+        assert_eq!(amount(-sum, "JPY").to_string(), "27670116110564327424");
+    }
 
     #[test]
     fn the_interval_is_wilsons() {

@@ -1,5 +1,6 @@
 //! Putting answers together from cells.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
@@ -84,8 +85,10 @@ impl Split {
     }
 }
 
-/// Values of one key of metadata that a breakdown shows; the most frequent ones.
+/// Values of one key of metadata that a breakdown shows by themselves; the most frequent ones.
 const MOST_WORDS: i64 = 100;
+/// What the line of all others is called.
+const OTHERS: &str = "others";
 /// Outcomes that a report shows by themselves; the most frequent ones.
 const MOST_PARTS: usize = 100;
 
@@ -113,6 +116,14 @@ impl Asked {
             series,
             wanted,
         })
+    }
+
+    /// The numbers of the series that fit.
+    fn ids(&self) -> Vec<String> {
+        let wanted = self.wanted.iter();
+        wanted
+            .map(|place| self.series[*place].0.to_string())
+            .collect()
     }
 }
 
@@ -263,10 +274,7 @@ impl Picture {
                 .or_default() += i128::from(cell.value);
         }
         sums.into_iter()
-            .map(|(code, minor)| {
-                let minor = i64::try_from(minor).unwrap_or(i64::MAX);
-                (code.to_owned(), amount(minor, code))
-            })
+            .map(|(code, minor)| (code.to_owned(), amount(minor, code)))
             .collect()
     }
 
@@ -304,8 +312,7 @@ impl Picture {
                 }
             })
             .collect();
-        parts.sort_by_key(|part| std::cmp::Reverse(part.tally.calls));
-        parts.truncate(MOST_PARTS);
+        parts.sort_by_key(|part| Reverse(part.tally.calls));
         parts
     }
 
@@ -338,7 +345,8 @@ impl Store {
     ) -> Result<Report, StoreError> {
         let buckets = calendar.buckets(period)?;
         let picture = Picture::take(self, scope, attribution, &buckets).await?;
-        let parts = self.with_tagged(&picture, groups, &buckets).await?;
+        let mut parts = self.with_tagged(&picture, groups, &buckets).await?;
+        parts.truncate(MOST_PARTS);
         let all = picture.all();
         let trend = match compared {
             false => None,
@@ -406,7 +414,8 @@ impl Store {
                 by_series(&picture, split)
             }
         };
-        lines.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.value.cmp(&b.value)));
+        let order = |line: &Breakdown| (line.others, Reverse(line.calls));
+        lines.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.value.cmp(&b.value)));
         Ok(lines)
     }
 
@@ -427,25 +436,28 @@ impl Store {
         let mut found = Vec::new();
         let mut without = cells(base).await?;
         if let Some(key) = self.word(key).await? {
-            let (words, are_all) = self.words_of(key).await?;
+            let (words, are_all) = self.words_of(key, &asked, base, period).await?;
             for (word, value) in words {
                 let mut base = base.clone();
                 base.tags.insert(0, Tag::Is(key, word));
-                found.push((value, cells(&base).await?));
+                found.push((value, false, cells(&base).await?));
             }
-            if are_all {
-                found
-                    .iter()
-                    .for_each(|(_, some)| take_off(&mut without, some));
-            } else {
+            if !are_all {
                 let mut base = base.clone();
                 base.tags.push(Tag::Known(key));
-                take_off(&mut without, &cells(&base).await?);
+                let mut others = cells(&base).await?;
+                for (_, _, some) in &found {
+                    take_off(&mut others, some);
+                }
+                found.push((OTHERS.to_owned(), true, others));
+            }
+            for (_, _, some) in &found {
+                take_off(&mut without, some);
             }
         }
-        found.push((String::new(), without));
+        found.push((String::new(), false, without));
         let mut lines = Vec::with_capacity(found.len());
-        for (value, cells) in found {
+        for (value, others, cells) in found {
             let outcomes = cells
                 .iter()
                 .copied()
@@ -461,35 +473,59 @@ impl Store {
                 buckets: 1,
             };
             if !picture.calls.is_empty() {
-                lines.push(line(&picture, value, &picture.calls, &picture.outcomes, 0));
+                let line = line(&picture, value, &picture.calls, &picture.outcomes, 0);
+                lines.push(Breakdown { others, ..line });
             }
         }
         Ok(lines)
     }
 
-    /// The values of a key, and whether these are all: found by skipping through the index, or the most frequent ones of many.
-    async fn words_of(&self, key: i64) -> Result<(Vec<(i64, String)>, bool), StoreError> {
-        const SKIPPING: &str = "WITH RECURSIVE t(word) AS (SELECT MIN(word) FROM tags WHERE key = $1 UNION ALL \
-             SELECT (SELECT MIN(g.word) FROM tags g WHERE g.key = $1 AND g.word > t.word) FROM t \
-             WHERE t.word IS NOT NULL) SELECT w.id, w.word FROM (SELECT word FROM t LIMIT $2) t JOIN words w ON w.id = t.word";
-        const COUNTING: &str = "SELECT w.id, w.word FROM (SELECT word, COUNT(*) AS calls FROM tags WHERE key = $1 \
-             GROUP BY word ORDER BY calls DESC LIMIT $2) t JOIN words w ON w.id = t.word";
-        let read =
-            async |sql: &'static str, limit: i64| -> Result<Vec<(i64, String)>, StoreError> {
-                let rows = sqlx::query(sql)
-                    .bind(key)
-                    .bind(limit)
-                    .fetch_all(&self.readers)
-                    .await?;
-                rows.iter()
-                    .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-                    .collect()
-            };
-        let few = read(SKIPPING, MOST_WORDS + 1).await?;
+    /// The values of a key, and whether these are all: found by skipping through the index, or, of many, the most frequent
+    /// ones among the calls that are asked about.
+    async fn words_of(
+        &self,
+        key: i64,
+        asked: &Asked,
+        base: &Base,
+        period: Period,
+    ) -> Result<(Vec<(i64, String)>, bool), StoreError> {
+        let skipping = format!(
+            "WITH RECURSIVE t(word) AS (SELECT MIN(word) FROM tags WHERE key = {key} UNION ALL \
+             SELECT (SELECT MIN(g.word) FROM tags g WHERE g.key = {key} AND g.word > t.word) FROM t \
+             WHERE t.word IS NOT NULL) SELECT w.id, w.word FROM (SELECT word FROM t LIMIT {MOST_WORDS} + 1) t \
+             JOIN words w ON w.id = t.word"
+        );
+        // Numbers only go into the text of the queries, and they are ours.
+        let read = async |sql: String| -> Result<Vec<(i64, String)>, StoreError> {
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+                .fetch_all(&self.readers)
+                .await?;
+            rows.iter()
+                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .collect()
+        };
+        let few = read(skipping).await?;
         if i64::try_from(few.len()).is_ok_and(|found| found <= MOST_WORDS) {
             return Ok((few, true));
         }
-        Ok((read(COUNTING, MOST_WORDS).await?, false))
+        let mut of_key = base.clone();
+        of_key.tags.insert(0, Tag::Known(key));
+        let (table, of, at, mut conditions) = of_key.parts();
+        let ids = asked.ids();
+        if ids.is_empty() {
+            return Ok((Vec::new(), true));
+        }
+        if ids.len() < asked.series.len() {
+            conditions.push_str(&format!(" AND f.{of} IN ({})", ids.join(", ")));
+        }
+        let counting = format!(
+            "SELECT w.id, w.word FROM (SELECT f.word, COUNT(*) AS calls FROM {table} f \
+             WHERE f.{at} >= {} AND f.{at} < {}{conditions} \
+             GROUP BY f.word ORDER BY calls DESC, f.word LIMIT {MOST_WORDS}) t JOIN words w ON w.id = t.word",
+            period.from.as_millisecond(),
+            period.to.as_millisecond(),
+        );
+        Ok((read(counting).await?, false))
     }
 
     /// How many calls of `scope` came to `wanted`. Calls younger than `mature_until` are shown apart: they may still come
@@ -589,11 +625,7 @@ impl Store {
         page: PageRequest<RowCursor>,
     ) -> Result<Page<CallRow, RowCursor>, StoreError> {
         let asked = Asked::load(self, scope, credited(scope, attribution)).await?;
-        let ids: Vec<String> = asked
-            .wanted
-            .iter()
-            .map(|place| asked.series[*place].0.to_string())
-            .collect();
+        let ids = asked.ids();
         let Some(base) = asked.base.filter(|_| !ids.is_empty()) else {
             return Ok(Page {
                 items: Vec::new(),
@@ -765,6 +797,7 @@ fn line(
     }
     Breakdown {
         value,
+        others: false,
         calls: sum(calls),
         with_outcome: sum(outcomes),
         outcome_rate: shares(&[sum(outcomes) - surplus], &[sum(calls)]).0,

@@ -343,6 +343,10 @@ async fn scope_group_and_split_may_all_ask_for_metadata() {
     for refused in [
         format!("/analytics/report?{SPAN}&attribution=first&groups={groups}"),
         format!("/analytics/breakdown?{SPAN}&split=metadata.a%3Db"),
+        // What is about the calls themselves does not pretend to know of touches.
+        format!("/analytics/breakdown?{SPAN}&split=metadata.campaign&attribution=first"),
+        format!("/analytics/funnel?{SPAN}&attribution=last"),
+        format!("/analytics/delay?{SPAN}&attribution=first"),
         format!(
             "/analytics/report?{SPAN}&where={}",
             encoded(&json!({ "and": [{ "metadata": "campaign" }] }))

@@ -57,7 +57,7 @@ pub(super) fn section(asked: &Asked, answers: &Answers) -> Markup {
     let lines = &answers.lines;
     let bars: Vec<Bar> = lines
         .iter()
-        .filter(|line| line.calls > 0)
+        .filter(|line| line.calls > 0 && !line.others)
         .take(MOST_BARS)
         .map(bar)
         .collect();
@@ -122,9 +122,15 @@ fn table(asked: &Asked, lines: &[Breakdown], named: &str) -> Markup {
                     @for line in lines.iter().take(MOST_LINES) {
                         @let (all, with_outcome) = behind(asked, line);
                         tr {
-                            th scope="row" { (format::known(&line.value)) }
-                            td class="num" { (asked.number(line.calls, &all, period)) }
-                            td class="num" { (asked.number(line.with_outcome, &with_outcome, period)) }
+                            th scope="row" { @if line.others { "all others" } @else { (format::known(&line.value)) } }
+                            @if line.others {
+                                // Nothing that a list of calls could be asked for.
+                                td class="num" { (format::count(line.calls)) }
+                                td class="num" { (format::count(line.with_outcome)) }
+                            } @else {
+                                td class="num" { (asked.number(line.calls, &all, period)) }
+                                td class="num" { (asked.number(line.with_outcome, &with_outcome, period)) }
+                            }
                             td class="num" { (format::share(line.outcome_rate)) }
                             td class="num" {
                                 @for (place, (_, text)) in format::values(&line.values).iter().enumerate() {

@@ -231,6 +231,11 @@ fn api(asked: &Asked, question: &str) -> String {
         "breakdown" => address,
         _ => address.without(&["split"]),
     };
+    let is_by_metadata = question == "breakdown" && matches!(asked.split, Split::Metadata(_));
+    if is_by_metadata || ["funnel", "delay"].contains(&question) {
+        // They are of the calls themselves, whatever is credited to them.
+        address = address.without(&["attribution"]);
+    }
     format!("/admin/v1/analytics/{question}?{}", address.query())
 }
 
