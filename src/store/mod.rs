@@ -72,7 +72,8 @@ pub use change::{CallKey, Change, Changed, Preference, Refusal, Sought, kind_of_
 pub use error::StoreError;
 pub use keep::{StoreState, copy, examine, reindex, set_aside};
 pub use query::{
-    CallFilter, CallRow, CursorError, LogRow, OutcomeFilter, OutcomeRow, RowCursor, StoreCounts,
+    CallFilter, CallRow, CursorError, LogRow, OutcomeFilter, OutcomeOrder, OutcomeRow, RowCursor,
+    StoreCounts,
 };
 pub use record::{Record, Recorded};
 

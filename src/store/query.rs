@@ -74,6 +74,28 @@ pub struct OutcomeFilter {
     pub until: Option<Timestamp>,
 }
 
+/// The order of a list of outcomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutcomeOrder {
+    /// Last recorded first. What changes while the list is read moves to its beginning.
+    #[default]
+    Recorded,
+    /// In the order in which calls were first heard of. Nothing moves in it while it is read.
+    Call,
+}
+
+impl FromStr for OutcomeOrder {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "recorded" => Ok(Self::Recorded),
+            "call" => Ok(Self::Call),
+            _ => Err(()),
+        }
+    }
+}
+
 /// Where a page of outcomes continues. Printed and read as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowCursor {
@@ -240,28 +262,38 @@ pub struct StoreCounts {
 }
 
 impl Store {
-    /// Current outcomes, last recorded first.
+    /// Current outcomes.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
     pub async fn outcomes(
         &self,
         filter: &OutcomeFilter,
+        order: OutcomeOrder,
         page: PageRequest<RowCursor>,
     ) -> Result<Page<OutcomeRow, RowCursor>, StoreError> {
         let limit = page.limit.clamp(1, LONGEST_PAGE);
         let mut query = QueryBuilder::<Sqlite>::new(OUTCOME_COLUMNS);
         query.push(" WHERE ").push(SAYS_WHAT_HAPPENED);
         narrow(&mut query, filter);
-        if let Some(cursor) = page.after {
-            query.push(" AND (o.recorded_at < ").push_bind(cursor.at);
-            query.push(" OR (o.recorded_at = ").push_bind(cursor.at);
-            query
-                .push(" AND o.call_no < ")
-                .push_bind(cursor.no)
-                .push("))");
+        match (order, page.after) {
+            (OutcomeOrder::Recorded, Some(cursor)) => {
+                query.push(" AND (o.recorded_at < ").push_bind(cursor.at);
+                query.push(" OR (o.recorded_at = ").push_bind(cursor.at);
+                query
+                    .push(" AND o.call_no < ")
+                    .push_bind(cursor.no)
+                    .push("))");
+            }
+            (OutcomeOrder::Call, Some(cursor)) => {
+                query.push(" AND o.call_no > ").push_bind(cursor.no);
+            }
+            (_, None) => {}
         }
-        query.push(" ORDER BY o.recorded_at DESC, o.call_no DESC LIMIT ");
+        query.push(match order {
+            OutcomeOrder::Recorded => " ORDER BY o.recorded_at DESC, o.call_no DESC LIMIT ",
+            OutcomeOrder::Call => " ORDER BY o.call_no LIMIT ",
+        });
         // One more than wanted tells whether there is a next page.
         query.push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let rows = query.build().fetch_all(&self.readers).await?;
@@ -637,11 +669,13 @@ fn next_cursor(
 }
 
 fn push_call_filter(query: &mut QueryBuilder<Sqlite>, filter: &CallFilter) {
+    // As addresses are stored.
+    let email = filter.email.as_ref().map(|email| email.to_lowercase());
     for (column, value) in [
         ("platform", &filter.platform),
         ("call_id", &filter.call_id),
         ("phone", &filter.phone),
-        ("email", &filter.email),
+        ("email", &email),
     ] {
         if let Some(value) = value {
             query

@@ -86,7 +86,9 @@ fn clears(number: u64, target: &str) -> Record {
 }
 
 async fn all(store: &Store, filter: OutcomeFilter) -> Vec<OutcomeRow> {
-    let page = store.outcomes(&filter, PageRequest::first(1_000)).await;
+    let page = store
+        .outcomes(&filter, OutcomeOrder::Recorded, PageRequest::first(1_000))
+        .await;
     page.unwrap().items
 }
 
@@ -249,7 +251,7 @@ async fn pages_hold_every_outcome_once_newest_first() {
     let mut page = PageRequest::first(4);
     loop {
         let answer = store
-            .outcomes(&OutcomeFilter::default(), page)
+            .outcomes(&OutcomeFilter::default(), OutcomeOrder::Recorded, page)
             .await
             .unwrap();
         assert!(answer.items.len() <= 4);
@@ -269,6 +271,52 @@ async fn pages_hold_every_outcome_once_newest_first() {
     assert_eq!(seen.len(), 25);
     assert!(seen.is_sorted_by(|a, b| a > b), "{seen:?}");
     assert!("nonsense".parse::<RowCursor>().is_err());
+}
+
+#[tokio::test]
+async fn in_the_order_of_calls_nothing_is_missed_that_changes_while_pages_are_read() {
+    let Bench { store, clock, .. } = &bench().await;
+    for number in 0..9u64 {
+        let record = sets(number, &format!("t{number}"), OutcomeKind::Shown);
+        store.record(record).await.unwrap();
+    }
+    let (mut seen, mut page) = (Vec::new(), PageRequest::first(4));
+    loop {
+        let everything = OutcomeFilter::default();
+        let found = store.outcomes(&everything, OutcomeOrder::Call, page).await;
+        let found = found.unwrap();
+        seen.extend(found.items.into_iter().filter_map(|row| row.target));
+        let Some(next) = found.next else { break };
+        page = PageRequest {
+            after: Some(next),
+            limit: 4,
+        };
+        // One that was seen and one that was not.
+        clock.set(clock.now() + SignedDuration::from_secs(1));
+        for (number, target) in [(100, "t1"), (200, "t7")] {
+            let number = number + seen.len() as u64;
+            store
+                .record(sets(number, target, OutcomeKind::Closed))
+                .await
+                .unwrap();
+        }
+    }
+    let expected: Vec<String> = (0..9).map(|number| format!("t{number}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn an_address_is_found_however_it_is_written() {
+    let Bench { store, .. } = &bench().await;
+    let mut call = changes::call("c", Some("a"), None, 1);
+    call.email = Some("ann@example.com".to_owned());
+    store.record_calls(vec![call]).await.unwrap();
+    let filter = CallFilter {
+        email: Some("Ann@Example.com".to_owned()),
+        ..CallFilter::default()
+    };
+    let found = store.calls(&filter, PageRequest::first(9)).await.unwrap();
+    assert_eq!(found.items.len(), 1);
 }
 
 #[tokio::test]

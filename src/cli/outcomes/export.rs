@@ -126,6 +126,8 @@ impl Export {
         }
         let mut query = self.filter.clone().query();
         query.push(("limit", PAGE.to_string()));
+        // What is recorded meanwhile must not move what is still to be written.
+        query.push(("order", "call".to_owned()));
         let (bar, mut written) = (output.progress("exporting outcomes", None), 0u64);
         loop {
             let page = client.get("/admin/v1/outcomes", &query).await?;

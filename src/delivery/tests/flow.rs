@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::model::EventId;
 use crate::queue::QueueError;
-use crate::store::{OutcomeFilter, Store};
+use crate::store::{OutcomeFilter, OutcomeOrder, Store};
 
 #[tokio::test]
 async fn a_delivery_arrives_as_rendered_and_is_settled_with_its_receipt() {
@@ -285,7 +285,7 @@ async fn the_store_takes_deliveries_like_any_destination() {
     assert_eq!(store.counts().await.unwrap().outcomes["closed"], 500);
     let page = crate::queue::PageRequest::first(10);
     let page = store
-        .outcomes(&OutcomeFilter::default(), page)
+        .outcomes(&OutcomeFilter::default(), OutcomeOrder::Recorded, page)
         .await
         .unwrap();
     assert_eq!(page.items.len(), 10);

@@ -8,6 +8,7 @@ use super::query::Query;
 use crate::connector::Transport;
 use crate::http::auth::Admin;
 use crate::http::error::{ApiError, Code};
+use crate::http::phone::SoughtPhone;
 use crate::http::state::Office;
 use crate::model::{DeliveryId, DeliveryState};
 use crate::queue::QueueError;
@@ -33,16 +34,18 @@ pub(super) async fn list(
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::new(request.query_string(), office.clock.now());
+    let call: Option<SoughtPhone> = query.take("call", "a call's id, target or phone")?;
     let filter = OutcomeFilter {
         kind: query.take("kind", "shown, no_show, closed, lost or follow_up")?,
         source: query.take("source", "a source's name")?,
-        call: query.take("call", "a call's id or target")?,
+        call: call.map(String::from),
         since: query.moment("since")?,
         until: query.moment("until")?,
     };
+    let order = query.take("order", "recorded or call")?.unwrap_or_default();
     let page = query.page()?;
     query.finish()?;
-    let found = store(&office)?.outcomes(&filter, page).await?;
+    let found = store(&office)?.outcomes(&filter, order, page).await?;
     Ok(HttpResponse::Ok().json(found))
 }
 

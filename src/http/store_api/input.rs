@@ -1,7 +1,10 @@
 //! Reading what a client sends, and what is wrong with it; each API says that in its own shape.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponseBuilder, web};
 use rust_decimal::Decimal;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::StoreApis;
@@ -58,13 +61,36 @@ impl From<Refusal> for Trouble {
     }
 }
 
+/// The fields of a body, each also as it was written: a number that was read is no longer exact.
+#[derive(Debug)]
+pub(super) struct Fields {
+    read: Map<String, Value>,
+    written: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Fields {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.read.get(name)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.read.contains_key(name)
+    }
+
+    /// An amount, exactly as it was written.
+    pub(super) fn amount(&self, name: &str) -> Result<Option<Decimal>, Trouble> {
+        let written = self.written.get(name);
+        written.map(|text| amount(text.get(), name)).transpose()
+    }
+}
+
 /// The body as a JSON object, not empty, with known fields only.
 pub(super) async fn object(
     request: &HttpRequest,
     payload: web::Payload,
     apis: &StoreApis,
     known: &[&str],
-) -> Result<Map<String, Value>, Trouble> {
+) -> Result<Fields, Trouble> {
     let bytes = body::read(request, payload, apis.body).await?;
     let fields = known.join(", ");
     if bytes.is_empty() {
@@ -72,8 +98,8 @@ pub(super) async fn object(
             "the body is empty; send a JSON object with any of {fields}"
         )));
     }
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Trouble::bad(format!("the body is not JSON: {error}")))?;
+    let not_json = |error| Trouble::bad(format!("the body is not JSON: {error}"));
+    let value: Value = serde_json::from_slice(&bytes).map_err(not_json)?;
     let Value::Object(object) = value else {
         return Err(Trouble::bad("the body is not a JSON object"));
     };
@@ -89,7 +115,10 @@ pub(super) async fn object(
             name.escape_debug()
         )));
     }
-    Ok(object)
+    Ok(Fields {
+        read: object,
+        written: serde_json::from_slice(&bytes).map_err(not_json)?,
+    })
 }
 
 /// The longest text that is taken for a label or for notes.
@@ -123,19 +152,20 @@ fn text(value: &Value, name: &str, longest: usize) -> Result<String, Trouble> {
     Ok(text.clone())
 }
 
-/// An amount, exactly as it was written.
-pub(super) fn amount(value: &Value, name: &str) -> Result<Decimal, Trouble> {
-    let Value::Number(number) = value else {
+/// A JSON value as an amount; one that a decimal cannot hold exactly is refused.
+fn amount(text: &str, name: &str) -> Result<Decimal, Trouble> {
+    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
         return Err(Trouble::bad(format!(
             "`{name}` must be a number, such as 299 or 299.99"
         )));
+    }
+    let exact = match text.split_once(['e', 'E']) {
+        None => Decimal::from_str_exact(text),
+        Some((digits, _)) => {
+            Decimal::from_str_exact(digits).and_then(|_| Decimal::from_scientific(text))
+        }
     };
-    let text = number.to_string();
-    text.parse()
-        .or_else(|_not_plain| Decimal::from_scientific(&text))
-        .map_err(|_too_large| {
-            Trouble::bad(format!("`{name}` is too large or too fine for an amount"))
-        })
+    exact.map_err(|_unfit| Trouble::bad(format!("`{name}` is too large or too fine for an amount")))
 }
 
 /// An object.
@@ -149,29 +179,35 @@ pub(super) fn metadata(value: &Value, name: &str) -> Result<Map<String, Value>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn amounts_are_exact_or_refused() {
-        for (value, expected) in [
-            (json!(299), "299"),
-            (json!(299.99), "299.99"),
-            (json!(-0.1), "-0.1"),
-            (json!(1e3), "1000"),
+        for (text, expected) in [
+            ("299", "299"),
+            ("299.99", "299.99"),
+            ("-0.1", "-0.1"),
+            ("1e3", "1000"),
+            ("1.5E-2", "0.015"),
+            ("12345678901234567.89", "12345678901234567.89"),
+            (
+                "0.1234567890123456789012345678",
+                "0.1234567890123456789012345678",
+            ),
         ] {
-            assert_eq!(
-                amount(&value, "v").unwrap().normalize(),
-                expected.parse::<Decimal>().unwrap()
-            );
+            let read = amount(text, "v").unwrap();
+            assert_eq!(read.normalize(), expected.parse().unwrap(), "{text}");
         }
-        for value in [
-            json!("299"),
-            json!(null),
-            json!(1e300),
-            json!(true),
-            json!([1]),
+        for text in [
+            "\"299\"",
+            "null",
+            "true",
+            "[1]",
+            "1e300",
+            "1e-300",
+            "0.12345678901234567890123456789",
+            "12345678901234567890123456789012",
         ] {
-            assert!(amount(&value, "v").is_err(), "{value}");
+            assert!(amount(text, "v").is_err(), "{text}");
         }
     }
 }

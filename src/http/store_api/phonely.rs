@@ -57,20 +57,14 @@ async fn change(
         basis: client.basis,
         kind: label.as_deref().and_then(kind_of_label),
         label,
-        value: body
-            .get(VALUE)
-            .map(|v| input::amount(v, VALUE))
-            .transpose()?,
+        value: body.amount(VALUE)?,
         currency: apis.currency.clone(),
         notes: None,
         metadata: body
             .get(METADATA)
             .map(|v| input::metadata(v, METADATA))
             .transpose()?,
-        fields: FIELDS
-            .into_iter()
-            .filter(|field| body.contains_key(*field))
-            .collect(),
+        fields: FIELDS.into_iter().filter(|field| body.has(field)).collect(),
     };
     let fields = said.fields.clone();
     let id = match apis.store.change(said).await? {

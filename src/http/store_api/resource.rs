@@ -1,7 +1,8 @@
 //! A call of the store in the shapes of the three documents. What a document names and the store has no place for is
 //! taken from the call's metadata or extracted fields of that name, else it is null.
 
-use serde_json::{Map, Value, json};
+use rust_decimal::Decimal;
+use serde_json::{Map, Number, Value, json};
 
 use crate::store::{CallRow, LogRow};
 
@@ -187,5 +188,30 @@ fn taken(names: &[&str], call: &CallRow) -> Map<String, Value> {
 
 /// A decimal as a JSON number; as text where a number could not hold it.
 fn number(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_unfit| Value::String(text.to_owned()))
+    let exact = |text: &str| {
+        text.parse::<Decimal>()
+            .or_else(|_| Decimal::from_scientific(text))
+    };
+    match serde_json::from_str::<Number>(text) {
+        Ok(number) if exact(&number.to_string()) == exact(text) => Value::Number(number),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_would_not_be_exact_is_text() {
+        for (text, shown) in [
+            ("299", json!(299)),
+            ("-299.90", json!(-299.9)),
+            ("0.0000000000001", json!(1e-13)),
+            ("9007199254740993", json!(9_007_199_254_740_993_u64)),
+            ("12345678901234567.89", json!("12345678901234567.89")),
+        ] {
+            assert_eq!(number(text), shown);
+        }
+    }
 }

@@ -84,6 +84,20 @@ async fn the_commands_of_the_documents_work_in_their_order() {
     assert_eq!(call["call"]["custom_call_outcome"], "Follow Up Required");
     assert_eq!(call["call"]["custom_call_outcome_value"], 299);
     assert_eq!(call["call"]["custom_call_metadata"]["rep_id"], "12345");
+    // An amount is kept as it was written, and shown as text where a number could not hold it.
+    let exact = r#"{"custom_call_outcome_value": 12345678901234567.89}"#;
+    let path = "/api/calls/agent123/call456";
+    request(&bridge, &format!("PATCH {path}"), &PHONELY, exact).await;
+    let call = request(&bridge, &format!("GET {path}"), &PHONELY, None).await;
+    assert_eq!(
+        call.json()["call"]["custom_call_outcome_value"],
+        "12345678901234567.89"
+    );
+    let again = r#"{"custom_call_outcome_value": 299}"#;
+    request(&bridge, &format!("PATCH {path}"), &PHONELY, again).await;
+    // The plus of a phone is a blank in a query, and means the phone all the same.
+    let found = bridge.get("/outcomes?call=+14155551234&order=call").await;
+    assert_eq!(found["items"][0]["phone"], "+14155551234", "{found}");
 
     let reply = request(
         &bridge,
