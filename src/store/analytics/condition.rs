@@ -14,7 +14,8 @@ pub enum Attribution {
     Recorded,
     /// The caller's first call.
     First,
-    /// The caller's last call before the outcome.
+    /// The caller's last call before the outcome. One that is dated before the call it was recorded for counts there: many
+    /// tools tell the day of an outcome only, which begins before its calls.
     Last,
 }
 

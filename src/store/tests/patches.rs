@@ -9,7 +9,7 @@ use super::*;
 use crate::model::Basis;
 
 /// A change of what is said about `c`, and of nothing else.
-fn patch(value: Option<i64>, metadata: Value, basis: Basis) -> Change {
+fn patch(value: Option<i64>, metadata: &Value, basis: Basis) -> Change {
     let mut change = says("c", "Sold", basis);
     (change.kind, change.label) = (None, None);
     change.value = value.map(Decimal::from);
@@ -35,7 +35,7 @@ fn in_euro(number: u64, kind: OutcomeKind) -> Record {
 async fn a_value_alone_has_the_currency_that_is_known() {
     let Bench { store, .. } = &bench_with_call().await;
     let worth = async |value: i64, metadata: Value| {
-        let said = store.change(patch(Some(value), metadata, Basis::Reported));
+        let said = store.change(patch(Some(value), &metadata, Basis::Reported));
         assert!(matches!(said.await.unwrap(), Changed::Done(_)));
         let outcome = one(store, "c").await.outcome.unwrap();
         (outcome.value_minor.unwrap(), outcome.currency.unwrap())
@@ -60,10 +60,10 @@ async fn a_value_alone_has_the_currency_that_is_known() {
 #[tokio::test]
 async fn a_value_alone_has_the_currency_of_the_calls_metadata() {
     let Bench { store, .. } = &bench_with_call().await;
-    let said = patch(None, json!({ "currency": "EUR" }), Basis::Reported);
+    let said = patch(None, &json!({ "currency": "EUR" }), Basis::Reported);
     store.change(said).await.unwrap();
     store
-        .change(patch(Some(7), Value::Null, Basis::Reported))
+        .change(patch(Some(7), &Value::Null, Basis::Reported))
         .await
         .unwrap();
     let outcome = one(store, "c").await.outcome.unwrap();
@@ -76,7 +76,7 @@ async fn a_value_alone_leaves_the_outcome_to_the_delivery_that_brought_it() {
     store.record(in_euro(1, OutcomeKind::Closed)).await.unwrap();
     let before = one(store, "c").await.outcome.unwrap();
     store
-        .change(patch(Some(250), Value::Null, Basis::Reported))
+        .change(patch(Some(250), &Value::Null, Basis::Reported))
         .await
         .unwrap();
     let seen = one(store, "c").await;
@@ -115,7 +115,7 @@ async fn a_value_that_was_set_by_hand_holds_against_deliveries() {
     let Bench { store, .. } = &bench_with_call().await;
     store.record(in_euro(1, OutcomeKind::Closed)).await.unwrap();
     store
-        .change(patch(Some(250), Value::Null, Basis::Manual))
+        .change(patch(Some(250), &Value::Null, Basis::Manual))
         .await
         .unwrap();
     store.record(in_euro(2, OutcomeKind::Lost)).await.unwrap();
@@ -138,9 +138,9 @@ async fn metadata_is_taken_beside_an_outcome_that_was_set_by_hand() {
         .change(says("c", "No Sale", Basis::Manual))
         .await
         .unwrap();
-    let said = store.change(patch(None, json!({ "rep": "7" }), Basis::Reported));
+    let said = store.change(patch(None, &json!({ "rep": "7" }), Basis::Reported));
     assert!(matches!(said.await.unwrap(), Changed::Done(_)));
-    let with_value = store.change(patch(Some(1), json!({ "rep": "8" }), Basis::Reported));
+    let with_value = store.change(patch(Some(1), &json!({ "rep": "8" }), Basis::Reported));
     assert!(matches!(
         with_value.await.unwrap(),
         Changed::Refused(Refusal::Held(_))
@@ -158,7 +158,7 @@ async fn metadata_is_taken_beside_an_outcome_that_was_set_by_hand() {
 async fn a_value_is_no_outcome_until_it_is_known_what_happened() {
     let Bench { store, .. } = &bench_with_call().await;
     store
-        .change(patch(Some(299), Value::Null, Basis::Reported))
+        .change(patch(Some(299), &Value::Null, Basis::Reported))
         .await
         .unwrap();
     let listed = async || {

@@ -110,9 +110,9 @@ fn calls() -> Vec<CallRecord> {
 
 /// Something else of a call: its start, its caller, its direction, its agent.
 fn corrected(id: &str, number: u64, kind: usize, said: u8) -> Vec<CallRecord> {
-    let which = |place: usize| (number as usize / 6 + place) % 2 == 0;
-    let phone = [PHONE, "+14155550000"][usize::from(kind % 3 == 0)];
-    let agent = ["a", "b"][usize::from(said % 2 == 0)];
+    let which = |place: usize| (number as usize / 6 + place).is_multiple_of(2);
+    let phone = [PHONE, "+14155550000"][usize::from(kind.is_multiple_of(3))];
+    let agent = ["a", "b"][usize::from(said.is_multiple_of(2))];
     let mut record = call(
         id,
         which(0).then_some(agent),
@@ -121,7 +121,7 @@ fn corrected(id: &str, number: u64, kind: usize, said: u8) -> Vec<CallRecord> {
         10 * kind as i64,
     );
     record.started_at = record.started_at.filter(|_| kind < 5);
-    record.direction = (kind % 2 == 0).then(|| format!("d{said}"));
+    record.direction = kind.is_multiple_of(2).then(|| format!("d{said}"));
     record.as_of = Some(noon());
     vec![record]
 }
