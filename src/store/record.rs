@@ -2,7 +2,8 @@
 //!
 //! The queue has chosen the truth of its lane already, so a delivery replaces whatever an earlier delivery or an
 //! API client reported: the last write wins. Two things are not the queue's to change: an outcome that an API client
-//! set by hand, and, when a lane's truth is retracted, what an API client set at all. The log has the delivery either way.
+//! set by hand, and, when a lane's truth is retracted, what an API client set at all. A delivery that is written again, after
+//! the store's file was lost, holds only where nothing newer was said meanwhile. The log has the delivery either way.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -461,6 +461,32 @@ async fn groups_are_changed_by_their_address_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_beyond_the_lines_of_a_breakdown_are_one_line() {
+    let bridge = setup().start().await;
+    let calls = (0..103).map(|n| {
+        json!({
+            "call_id": format!("c{n}"), "agent_id": "anna", "started_at": minutes_ago(60),
+            "metadata": { "campaign": format!("campaign {n:03}") },
+        })
+    });
+    bring(&bridge, calls.collect()).await;
+    let browser = Browser::open(&bridge, ADMIN_TOKEN).await;
+    let path = "/console/performance?split=metadata.campaign&attribution=first";
+    let page = browser.see(path).await;
+    let lines = rows(&page, "lines");
+    assert_eq!(lines.len(), 101);
+    assert_eq!(lines[100][..2], ["all others", "3"]);
+    // The questions that know no touch are not asked for one.
+    for (question, has_touch) in [("report", true), ("funnel", false), ("breakdown", false)] {
+        let start = format!("/admin/v1/analytics/{question}?");
+        let (_, link) = page.split_once(&start).unwrap();
+        let link = link.split_once('"').unwrap().0;
+        assert_eq!(link.contains("attribution=first"), has_touch, "{link}");
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn empty_pages_tell_what_to_do_first() {
     let bridge = setup().start().await;
     let browser = Browser::open(&bridge, ADMIN_TOKEN).await;
