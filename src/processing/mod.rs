@@ -59,6 +59,9 @@ const PAGE: usize = 512;
 const CALLS_AGAIN: [SignedDuration; 2] =
     [SignedDuration::from_secs(1), SignedDuration::from_mins(10)];
 
+/// The wait before storage that could not be read is asked again.
+const BUSY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Runs rules over stored events.
 #[derive(Clone)]
 pub struct Processor {
@@ -68,6 +71,9 @@ pub struct Processor {
     answers: LookupAnswers,
     call_book: Option<Arc<dyn CallBook>>,
 }
+
+/// The records that an event spoke of when it was processed before; an error when that cannot be read right now.
+type Known = Result<Former, QueueError>;
 
 /// An event's result, and what has to be asked once it is stored.
 type Worked = (EventId, Processed, Vec<Job>);
@@ -223,7 +229,7 @@ impl Processor {
     /// Processes stored events until `shutdown`, then finishes the page at hand.
     ///
     /// # Errors
-    /// When storage fails. The events stay marked, a restart goes on with them.
+    /// When storage fails, for good. The events stay marked, a restart goes on with them.
     pub async fn run(
         self,
         queue: Arc<dyn Queue>,
@@ -231,15 +237,29 @@ impl Processor {
     ) -> Result<(), QueueError> {
         while !shutdown.is_cancelled() {
             let arrived = queue.events_arrived();
-            let woken = queue.wake_due(PAGE).await?;
-            if self.step(&queue).await? == 0 && woken == 0 {
-                tokio::select! {
+            match self.turn(&queue).await {
+                Ok(true) => {}
+                Ok(false) => tokio::select! {
                     () = arrived => {}
                     () = shutdown.cancelled() => {}
+                },
+                Err(QueueError::Busy(why)) => {
+                    tracing::warn!(why, "processing.waits: events stay marked and come again");
+                    tokio::select! {
+                        () = tokio::time::sleep(BUSY_AGAIN) => {}
+                        () = shutdown.cancelled() => {}
+                    }
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Answers whether there was anything to do.
+    async fn turn(&self, queue: &Arc<dyn Queue>) -> Result<bool, QueueError> {
+        let woken = queue.wake_due(PAGE).await?;
+        Ok(self.step(queue).await? > 0 || woken > 0)
     }
 
     /// Processes one page. Answers how many events it took.
@@ -262,20 +282,31 @@ impl Processor {
         // serves sockets.
         let processed = tokio::task::spawn_blocking(move || {
             let mut view = View::new(&*registry);
-            let process = |(event, former): (&StoredEvent, &Former)| {
+            let mut process = |(event, former): (&StoredEvent, &Known)| {
                 let started = Instant::now();
                 let now = processor.clock.now();
+                let former = former.as_ref().map_err(QueueError::clone)?;
                 let worked = processor.work(event, former, now, &mut view)?;
                 processor.count(event, &worked.1, started.elapsed());
-                Ok(worked)
+                Ok::<_, QueueError>(worked)
             };
-            let worked = events
-                .iter()
-                .zip(&former)
-                .map(process)
-                .collect::<Result<Vec<_>, QueueError>>()?;
-            let told = processor.told_calls(&events, &worked);
-            Ok::<_, QueueError>((worked, told))
+            let (mut taken, mut worked, mut put_off) = (Vec::new(), Vec::new(), None);
+            for (event, former) in events.into_iter().zip(&former) {
+                match process((&event, former)) {
+                    Ok(done) => {
+                        taken.push(event);
+                        worked.push(done);
+                    }
+                    // What it reads cannot be read right now: it stays marked, and delays nobody.
+                    Err(error @ QueueError::Busy(_)) => put_off = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(error) = put_off.filter(|_| worked.is_empty()) {
+                return Err(error);
+            }
+            let told = processor.told_calls(&taken, &worked);
+            Ok((worked, told))
         })
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))?;
@@ -290,10 +321,13 @@ impl Processor {
         fault::pass(Point::EventDerived);
         let answers = queue.settle_events(results).await;
         fault::pass(Point::EventSettled);
+        let mut busy = None;
         for ((id, mark, jobs), answer) in rest.into_iter().zip(answers) {
             match answer {
                 // Only now: an answer that came before would find nobody who watches for it.
                 Ok(()) => self.answers.ask(jobs),
+                // It stays marked. What was settled beside it stands.
+                Err(error @ QueueError::Busy(_)) => busy = Some(error),
                 Err(error) => {
                     let mut failed = refused(error)?;
                     failed.mark = mark;
@@ -302,7 +336,7 @@ impl Processor {
                 }
             }
         }
-        Ok(count)
+        busy.map_or(Ok(count), Err)
     }
 
     /// The calls among the facts of a page. What came by hand is not among them: whoever brought it has kept it.
@@ -362,15 +396,18 @@ fn calls_again(event: EventId, now: Timestamp) -> SignedDuration {
 }
 
 /// What is known of an event from when it was processed before. Most were not.
-async fn known_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Former {
+async fn known_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Known {
     if event.mark.is_first() {
-        return Former::default();
+        return Ok(Former::default());
     }
-    // A story that does not read says nothing: one event must not stop the others. When it is storage that
-    // fails, settling says so.
-    let detail = queue.event_detail(event.id).await;
-    let story = detail.ok().and_then(|(_, story)| story);
-    story.as_ref().map(Former::of).unwrap_or_default()
+    let detail = match queue.event_detail(event.id).await {
+        Err(error @ QueueError::Busy(_)) => return Err(error),
+        // A story that does not read says nothing: one event must not stop the others. When it is storage that
+        // fails, settling says so.
+        detail => detail.ok(),
+    };
+    let story = detail.and_then(|(_, story)| story);
+    Ok(story.as_ref().map(Former::of).unwrap_or_default())
 }
 
 /// What to store instead when the queue does not take a result: the event's own fault must cost that event
@@ -381,6 +418,7 @@ async fn known_before(queue: &Arc<dyn Queue>, event: &StoredEvent) -> Former {
 fn refused(error: QueueError) -> Result<Processed, QueueError> {
     match error {
         QueueError::State(why) => Ok(failed(format!("its result cannot be stored: {why}"))),
+        QueueError::Damaged(why) => Ok(failed(format!("its result cannot be stored: {why}"))),
         other => Err(other),
     }
 }

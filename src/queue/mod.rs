@@ -44,13 +44,16 @@ pub use registry::{Mark, Order, Place, Record, Registry, RegistryKey, Watch};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
-    /// The queue cannot take more right now: too much is waiting to be committed, the backlog limit
-    /// is reached, or the disk is nearly full. The caller may come back later.
+    /// Not right now: too much is waiting to be committed, the backlog limit is reached, the disk is nearly full,
+    /// or something cannot be read for a reason that may pass. The caller may come back later.
     #[error("busy: {0}")]
     Busy(&'static str),
     /// Storage failed. Nothing is accepted any more until it works again.
     #[error("storage failed: {0}")]
     Storage(Arc<str>),
+    /// A single row, or what it points to, is gone for good. Everything else goes on.
+    #[error("damaged: {0}")]
+    Damaged(Arc<str>),
     /// There is no such event or delivery.
     #[error("there is no {0}")]
     NotFound(String),
@@ -420,7 +423,11 @@ pub trait Queue: Send + Sync + 'static {
     fn commit_event(&self, event: NewEvent) -> BoxFuture<'_, Result<Acceptance>>;
 
     /// Events that wait to be processed, oldest first, after `after`. Fewer than `limit` where their bodies are large; none
-    /// only when none wait.
+    /// only when none wait. Those that cannot be read for good become `failed`; those that cannot be read right now are left
+    /// out.
+    ///
+    /// # Errors
+    /// [`QueueError::Busy`] when none that waits can be read right now.
     fn unprocessed(
         &self,
         after: Option<EventId>,

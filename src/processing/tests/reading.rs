@@ -144,6 +144,8 @@ fn a_result_that_the_queue_refuses_fails_its_event_and_storage_trouble_stops_the
     let failed = refused(QueueError::State("too many outcomes".to_owned())).unwrap();
     assert_eq!(failed.disposition, Some(Disposition::Failed));
     assert!(failed.reason.contains("too many outcomes"));
+    let damaged = refused(QueueError::Damaged("what is known of a target".into()));
+    assert!(damaged.unwrap().reason.contains("what is known"));
     assert!(refused(QueueError::Storage("disk".into())).is_err());
     assert!(refused(QueueError::Closed).is_err());
 }

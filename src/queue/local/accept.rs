@@ -66,7 +66,7 @@ pub(super) fn accept(tx: &mut Tx<'_>, event: &NewEvent, dedupe: Hash16) -> Resul
 fn count_repeat(tx: &mut Tx<'_>, id: EventId) -> Result<()> {
     let key = tree::event(id);
     // The event may have been pruned; its key is still recognised.
-    if let Some(mut row) = tx.stage.row::<EventRow>(Tree::Event, &key)? {
+    if let Some(mut row) = tx.stage.sound_row::<EventRow>(Tree::Event, &key)? {
         row.duplicates = row.duplicates.saturating_add(1);
         tx.stage.put_row(Tree::Event, &key, &row);
     }

@@ -11,9 +11,9 @@ use crate::queue::Result;
 
 use super::index::Index;
 use super::journal::record::{self, Frame};
-use super::journal::{Position, SEGMENT_HEADER, Segments};
+use super::journal::{Position, SEGMENT_HEADER, Segments, read_file};
 use super::row::{DeliveryRow, EventRow, Pointer, Row};
-use super::stage::{ReadError, resolve, spilled};
+use super::stage::{ReadError, resolve, sound, spilled};
 use super::tree::Tree;
 use super::tx::Tx;
 
@@ -33,7 +33,7 @@ pub(super) fn live(
     segments: &Segments,
     segment: u64,
 ) -> std::result::Result<Live, ReadError> {
-    let bytes = std::fs::read(segments.path(segment)).map_err(super::index::IndexError::from)?;
+    let bytes = read_file(&segments.path(segment)).map_err(super::index::IndexError::from)?;
     let mut live = Live::default();
     let mut dark = Vec::new();
     let mut at = SEGMENT_HEADER as usize;
@@ -183,14 +183,17 @@ pub(super) fn carry(tx: &mut Tx<'_>, segment: u64, rows: &[(Tree, Vec<u8>)]) -> 
 
 fn carry_plain(tx: &mut Tx<'_>, tree: Tree, key: &[u8]) -> Result<()> {
     if let Some(value) = tx.stage.index().get(tree, key)? {
-        let row = resolve(&value, tx.stage.segments())?.into_owned();
-        tx.stage.put(tree, key, row);
+        let row = resolve(&value, tx.stage.segments()).map(|row| Some(row.into_owned()));
+        // A damaged row stays where it is, and goes on saying so.
+        if let Some(row) = sound(tree, key, row)? {
+            tx.stage.put(tree, key, row);
+        }
     }
     Ok(())
 }
 
 fn carry_event(tx: &mut Tx<'_>, segment: u64, key: &[u8]) -> Result<()> {
-    if let Some(mut row) = tx.stage.row::<EventRow>(Tree::Event, key)? {
+    if let Some(mut row) = tx.stage.sound_row::<EventRow>(Tree::Event, key)? {
         for pointer in row.pointers() {
             carry_blob(tx, segment, Tree::Event, key, pointer)?;
         }
@@ -200,7 +203,7 @@ fn carry_event(tx: &mut Tx<'_>, segment: u64, key: &[u8]) -> Result<()> {
 }
 
 fn carry_delivery(tx: &mut Tx<'_>, segment: u64, key: &[u8]) -> Result<()> {
-    if let Some(mut row) = tx.stage.row::<DeliveryRow>(Tree::Delivery, key)? {
+    if let Some(mut row) = tx.stage.sound_row::<DeliveryRow>(Tree::Delivery, key)? {
         for pointer in &mut row.tried {
             carry_blob(tx, segment, Tree::Delivery, key, pointer)?;
         }

@@ -33,10 +33,10 @@ pub(super) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
-/// Whether too many files are open, which passes by itself.
-pub(super) fn is_short_of_files(error: &io::Error) -> bool {
+/// Whether too many files are open, or memory is short, which passes by itself.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     error
         .raw_os_error()
         .is_some_and(|code| codes.contains(&code))

@@ -72,7 +72,7 @@ pub(super) fn revise(
     said: &[Entry],
     reviser: &mut Reviser<'_>,
 ) -> Result<bool> {
-    if is_known(lane, said, reviser) {
+    if is_known(lane, said, reviser) && !is_open_lost(tx, lane)? {
         return Ok(false);
     }
     let before = truth_of(lane);
@@ -128,7 +128,17 @@ fn is_known(lane: &LaneRow, said: &[Entry], reviser: &Reviser<'_>) -> bool {
         && of_event().all(|entry| said.contains(entry))
 }
 
-/// Closes the open delivery unless it brings exactly the truth.
+/// Whether the lane waits for a delivery that damage took away.
+fn is_open_lost(tx: &Tx<'_>, lane: &LaneRow) -> Result<bool> {
+    let Some(open) = lane.open else {
+        return Ok(false);
+    };
+    let key = tree::delivery(open.delivery);
+    let row: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &key)?;
+    Ok(row.is_none())
+}
+
+/// Closes the open delivery unless it brings exactly the truth. One that damage took away may have brought anything.
 fn close_outdated(
     tx: &mut Tx<'_>,
     key: &Hash16,
@@ -140,14 +150,10 @@ fn close_outdated(
         return Ok(());
     };
     let delivery_key = tree::delivery(open.delivery);
-    let Some(mut row) = tx.stage.row::<DeliveryRow>(Tree::Delivery, &delivery_key)? else {
-        return Err(QueueError::Storage(
-            format!("{} is open, but not there", open.delivery).into(),
-        ));
-    };
+    let row: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &delivery_key)?;
     let wanted = now.map(|(_, content)| *content);
-    let brings = row.outcome.map(|(outcome, _)| (outcome, row.fingerprint));
-    if wanted == brings {
+    let brings = |row: &DeliveryRow| row.outcome.map(|(outcome, _)| (outcome, row.fingerprint));
+    if row.as_ref().is_some_and(|row| wanted == brings(row)) {
         return Ok(());
     }
     // From here on no worker may take it; one that has it already may still bring it to the target.
@@ -155,15 +161,17 @@ fn close_outdated(
     if free {
         tx.effects.blocked.push((lane.destination.clone(), *key));
     }
-    let tried = row.attempts > 0 || row.run != tx.state.run;
-    if !free || tried || tx.leases.was_handed_out(open.delivery) {
+    let tried = |row: &DeliveryRow| row.attempts > 0 || row.run != tx.state.run;
+    if !free || row.as_ref().is_none_or(tried) || tx.leases.was_handed_out(open.delivery) {
         lane.holds = Holds::Unknown;
     }
-    let (state, reason) = why_closed(&row, now.map(|(truth, _)| truth), lane, all);
-    row.state = state;
-    row.reason = reason;
-    row.changed_at = tx.now;
-    tx.stage.put_row(Tree::Delivery, &delivery_key, &row);
+    if let Some(mut row) = row {
+        let (state, reason) = why_closed(&row, now.map(|(truth, _)| truth), lane, all);
+        row.state = state;
+        row.reason = reason;
+        row.changed_at = tx.now;
+        tx.stage.put_row(Tree::Delivery, &delivery_key, &row);
+    }
     tx.stage
         .delete(Tree::Due, &tree::due(&lane.destination, open.due_ms, key));
     tx.count(&lane.destination, -1, 0);

@@ -46,12 +46,17 @@ pub(super) fn enter_mode(
             lane.mode = mode;
             lane.entries.clear();
             if let Some(open) = lane.open {
-                let mut row = delivery_row(tx, open.delivery)?;
+                let delivery_key = tree::delivery(open.delivery);
+                let row = tx.stage.sound_row(Tree::Delivery, &delivery_key)?;
+                let Some(mut row): Option<DeliveryRow> = row else {
+                    leave(tx, key, lane, open.delivery, 0);
+                    lane.holds = Holds::Unknown;
+                    return Ok(true);
+                };
                 row.turn = next_turn(tx, lane, open.due_ms);
                 let place = place(key, row.turn, open.delivery);
                 tx.stage.put(Tree::Line, &place, Vec::new());
-                tx.stage
-                    .put_row(Tree::Delivery, &tree::delivery(open.delivery), &row);
+                tx.stage.put_row(Tree::Delivery, &delivery_key, &row);
             }
             Ok(true)
         }
@@ -156,7 +161,7 @@ fn match_told(
     for ordinal in 0..known {
         let id = DeliveryId { event, ordinal };
         let delivery_key = tree::delivery(id);
-        let row: Option<DeliveryRow> = tx.stage.row(Tree::Delivery, &delivery_key)?;
+        let row: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &delivery_key)?;
         let Some(mut row) = row.filter(|row| {
             row.lane == *key && row.fingerprint != 0 && row.state != DeliveryState::Superseded
         }) else {
@@ -187,7 +192,7 @@ fn recall(
 ) -> Result<()> {
     for ordinal in (0..known).rev() {
         let id = DeliveryId { event, ordinal };
-        let row: Option<DeliveryRow> = tx.stage.row(Tree::Delivery, &tree::delivery(id))?;
+        let row: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &tree::delivery(id))?;
         let Some(mut row) = row.filter(|row| row.lane == *key) else {
             continue;
         };
@@ -349,11 +354,21 @@ pub(super) fn advance(
 fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
     let mut end = key.to_vec();
     end.extend_from_slice(&[0xff; 19]);
-    let first = tx.stage.range(Tree::Line, key, &end).next().transpose()?;
-    let Some((place, _)) = first else {
-        return Ok(());
+    let (delivery, due_ms) = loop {
+        let first = tx.stage.range(Tree::Line, key, &end).next().transpose()?;
+        let Some((place, _)) = first else {
+            return Ok(());
+        };
+        let (_, turn, delivery) = place_of(&place)?;
+        let row = tx
+            .stage
+            .sound_row(Tree::Delivery, &tree::delivery(delivery))?;
+        if let Some(DeliveryRow { due_ms, .. }) = row {
+            break (delivery, due_ms);
+        }
+        // Damage took it away: those behind it go on.
+        leave(tx, key, lane, delivery, turn);
     };
-    let (_, _, delivery) = place_of(&place)?;
     if let Some(open) = lane.open {
         // One that waits for its moment is overtaken, unless it is being sent.
         if open.delivery == delivery || !keep_from_claims(tx, key, lane) {
@@ -362,7 +377,6 @@ fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
         let due = tree::due(&lane.destination, open.due_ms, key);
         tx.stage.delete(Tree::Due, &due);
     }
-    let due_ms = delivery_row(tx, delivery)?.due_ms;
     lane.open = Some(Open { delivery, due_ms });
     let due = tree::due(&lane.destination, due_ms, key);
     tx.stage.put(Tree::Due, &due, Vec::new());
@@ -399,7 +413,7 @@ pub(super) fn why_pointless(tx: &Tx<'_>, row: &DeliveryRow) -> Result<Option<Str
 fn delivery_row(tx: &Tx<'_>, id: DeliveryId) -> Result<DeliveryRow> {
     tx.stage
         .row(Tree::Delivery, &tree::delivery(id))?
-        .ok_or_else(|| QueueError::Storage(format!("{id} is in a line, but not there").into()))
+        .ok_or_else(|| QueueError::Damaged(format!("{id} is in a line, but not there").into()))
 }
 
 #[cfg(test)]

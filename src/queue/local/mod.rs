@@ -390,7 +390,7 @@ impl LocalQueue {
     }
 
     /// Reads what the bridge cannot go on without: which events and deliveries are next. Rows that do not read
-    /// are set apart by the reader, so an error here means the index, and storage has failed.
+    /// are set apart by the reader: what else keeps it from reading means the index, and storage has failed.
     async fn read_work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
@@ -465,6 +465,12 @@ impl Queue for LocalQueue {
             let waiting = self
                 .read_work(move |reader| reader.unprocessed(after, limit))
                 .await?;
+            if let Some(error) = waiting.put_off
+                && waiting.events.is_empty()
+                && waiting.unreadable.is_empty()
+            {
+                return Err(error);
+            }
             for (id, error) in waiting.unreadable {
                 tracing::error!(event = %id, error, "queue.event_unreadable");
                 let processed = Processed {
@@ -540,10 +546,23 @@ impl Queue for LocalQueue {
             let claimed = self
                 .read_work(move |reader| reader.claim(&destination, limit))
                 .await?;
-            for (delivery, reason) in claimed.unreadable {
+            for (lane, delivery, reason) in claimed.unreadable {
+                tracing::error!(%delivery, reason, "queue.delivery_unreadable");
                 let attempt = None;
-                self.settle(delivery, Settlement::DeadLetter { attempt, reason })
-                    .await?;
+                let settled = self.settle(delivery, Settlement::DeadLetter { attempt, reason });
+                if let Err(error) = settled.await {
+                    // Due as before. The claims of others must not be lost for it.
+                    tracing::warn!(%delivery, %error, "queue.delivery_still_due");
+                    self.reader.leases.free(&lane);
+                }
+            }
+            for (lane, event) in claimed.lost {
+                // What its event says is told by another delivery then, see `lanes::revise`.
+                let found = self.replay(vec![event]).await;
+                tracing::error!(%event, ?found, "queue.delivery_lost: its event is processed again");
+                if found.is_ok_and(|found| found > 0) {
+                    self.reader.leases.free(&lane);
+                }
             }
             Ok(claimed.claims)
         })

@@ -170,10 +170,9 @@ pub(super) fn settle_event(
     company: &Company,
 ) -> Result<()> {
     let key = tree::event(id);
-    let before: EventRow = tx
-        .stage
-        .row(Tree::Event, &key)?
-        .ok_or_else(|| QueueError::NotFound(format!("event {id}")))?;
+    let Some(before) = tx.stage.sound_row::<EventRow>(Tree::Event, &key)? else {
+        return give_up(tx, id);
+    };
     for record in &prepared.records {
         records::put(tx, record, |other| {
             other == id || company.to_come.contains(&other)
@@ -214,6 +213,19 @@ fn lead_to(tx: &mut Tx<'_>, id: EventId, row: &mut EventRow, prepared: &Prepared
         })
         .collect();
     revise_lanes(tx, id, row, prepared)
+}
+
+/// The event is not there, or its row is damaged: then nothing can be kept of it any more, and nobody tries it again.
+fn give_up(tx: &mut Tx<'_>, id: EventId) -> Result<()> {
+    let key = tree::event(id);
+    if !tx.stage.contains(Tree::Event, &key)? {
+        return Err(QueueError::NotFound(format!("event {id}")));
+    }
+    if tx.stage.contains(Tree::Todo, &key)? {
+        tx.stage.delete(Tree::Todo, &key);
+        tx.delta.unprocessed -= 1;
+    }
+    Ok(())
 }
 
 /// Where these bytes stand in the journal: where they stood before, if they are the same.
@@ -307,10 +319,23 @@ const DEFAULT_MAX_AGE_MS: u64 = 3 * 24 * 60 * 60 * 1000;
 
 /// The lane's row; a new one if need be.
 fn lane_for(tx: &Tx<'_>, key: &Hash16, change: Option<&LaneChange>) -> Result<Option<LaneRow>> {
-    let known: Option<LaneRow> = tx.stage.row(Tree::Lane, key)?;
     let Some(change) = change else {
-        return Ok(known);
+        // From a lane that does not read nothing can be taken back.
+        return Ok(tx.stage.sound_row(Tree::Lane, key)?);
     };
+    // A new one in its place would not know which truth its target was told.
+    let known: Option<LaneRow> = tx.stage.row(Tree::Lane, key).map_err(|error| {
+        if !error.is_damage() {
+            return QueueError::from(error);
+        }
+        let lane = format!("{} {}", change.destination, change.target);
+        QueueError::Damaged(
+            format!(
+                "what is known of {lane} is damaged ({error}): stop the bridge, run `doctor --repair`, then replay this event"
+            )
+            .into(),
+        )
+    })?;
     Ok(Some(known.unwrap_or_else(|| LaneRow {
         destination: change.destination.as_str().to_owned(),
         target: change.target.clone(),
@@ -352,7 +377,7 @@ pub(super) fn replay(tx: &mut Tx<'_>, ids: &[EventId]) -> Result<usize> {
     let mut found = 0;
     for id in ids {
         let key = tree::event(*id);
-        let Some(mut row) = tx.stage.row::<EventRow>(Tree::Event, &key)? else {
+        let Some(mut row) = tx.stage.sound_row::<EventRow>(Tree::Event, &key)? else {
             continue;
         };
         found += 1;

@@ -23,13 +23,16 @@ use super::lease::Leases;
 use super::row::{DeliveryRow, EventRow, Pointer, Row};
 use super::settle::parse_receipt;
 use super::shared::Shared;
-use super::stage::{read_row, resolve};
+use super::stage::{decode, read_row, read_sound_row, sound, twice};
 use super::tree::{self, Hash16, Tree};
 use super::tx::{millis, moment};
 use super::watches;
 
 /// Rows that a filtered page looks at before it ends early, with a place to go on from.
 const MAX_LOOKED_AT: usize = 100_000;
+
+/// Milliseconds after which a lane is looked at again that cannot be read right now.
+const AGAIN_MS: u64 = 1_000;
 
 /// Bytes of bodies after which a page of events to process ends: an import's events have hundreds of thousands each, and what
 /// is made of them is larger still.
@@ -49,7 +52,15 @@ pub(super) struct Reader {
 #[derive(Debug, Default)]
 pub(super) struct Claimed {
     pub claims: Vec<Claim>,
-    pub unreadable: Vec<(DeliveryId, String)>,
+    pub unreadable: Vec<(Hash16, DeliveryId, String)>,
+    /// Lanes whose delivery damage took away, with the event to be processed again for it. They stay reserved.
+    pub lost: Vec<(Hash16, EventId)>,
+}
+
+impl Claimed {
+    fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.unreadable.is_empty() && self.lost.is_empty()
+    }
 }
 
 /// Events to process, and those that cannot be because they do not read.
@@ -57,10 +68,12 @@ pub(super) struct Claimed {
 pub(super) struct Waiting {
     pub events: Vec<StoredEvent>,
     pub unreadable: Vec<(EventId, String)>,
+    /// Some of them keep their marks, since they cannot be read right now.
+    pub put_off: Option<QueueError>,
 }
 
 fn unreadable(what: &'static str) -> impl FnOnce(serde_json::Error) -> QueueError {
-    move |error| QueueError::Storage(format!("unreadable {what}: {error}").into())
+    move |error| QueueError::Damaged(format!("unreadable {what}: {error}").into())
 }
 
 fn held(revision: &Revision) -> Held {
@@ -74,7 +87,11 @@ fn held(revision: &Revision) -> Held {
 
 impl Reader {
     fn row<R: Row>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>> {
-        Ok(read_row(&self.index, &self.segments, tree, key)?)
+        Ok(twice(|| read_row(&self.index, &self.segments, tree, key))?)
+    }
+
+    fn sound_row<R: Row>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>> {
+        Ok(read_sound_row(&self.index, &self.segments, tree, key)?)
     }
 
     fn event_row(&self, id: EventId) -> Result<EventRow> {
@@ -84,8 +101,17 @@ impl Reader {
 
     /// As it is read without looking at its mark.
     pub(super) fn event(&self, id: EventId) -> Result<StoredEvent> {
-        let row = self.event_row(id)?;
-        let request = blob::request(self.segments.read(&row.body)?)?;
+        // The row and its body are two looks, too.
+        let (row, request) = twice(|| {
+            let row: Option<EventRow> =
+                read_row(&self.index, &self.segments, Tree::Event, &tree::event(id))?;
+            let Some(row) = row else {
+                return Ok(None);
+            };
+            let request = blob::request(self.segments.read(&row.body)?)?;
+            Ok(Some((row, request)))
+        })?
+        .ok_or_else(|| QueueError::NotFound(format!("event {id}")))?;
         Ok(StoredEvent {
             id,
             source: source(&row)?,
@@ -125,7 +151,9 @@ impl Reader {
                 // Settled and pruned while we looked.
                 Err(QueueError::NotFound(_)) => {}
                 // One event that does not read must not stop the others.
-                Err(error) => waiting.unreadable.push((id, error.to_string())),
+                Err(QueueError::Damaged(why)) => waiting.unreadable.push((id, why.to_string())),
+                Err(error @ QueueError::Busy(_)) => waiting.put_off = Some(error),
+                Err(error) => return Err(error),
             }
         }
         Ok(waiting)
@@ -157,7 +185,7 @@ impl Reader {
     pub(super) fn standings_of(&self, event: EventId) -> Result<Vec<Standing>> {
         let mut standings = Vec::new();
         for key in self.event_row(event)?.lanes {
-            let Some(lane) = self.row::<LaneRow>(Tree::Lane, &key)? else {
+            let Some(lane) = self.sound_row::<LaneRow>(Tree::Lane, &key)? else {
                 continue;
             };
             // A lane that delivers each revision has no truth of its own.
@@ -195,9 +223,10 @@ impl Reader {
         let rows = self.index.range(Tree::Event, &[], end).rev();
         paged(rows, page.limit, |key, value| {
             let id = tree::event_of(key)?;
-            let row = EventRow::decode(&resolve(value, &self.segments)?)?;
-            let item = wants_event(filter, &row).then(|| summary(id, row));
-            Ok((id, item.transpose()?))
+            let row = decode(value, &self.segments).map(Some);
+            let row: Option<EventRow> = sound(Tree::Event, key, row)?;
+            let item = row.filter(|row| wants_event(filter, row));
+            Ok((id, item.map(|row| summary(id, row)).transpose()?))
         })
     }
 
@@ -226,8 +255,8 @@ impl Reader {
         paged(rows, page.limit, |key, value| {
             let id = tree::delivery_of(key)?;
             let row = match tree {
-                Tree::Dead => self.row(Tree::Delivery, key)?,
-                _ => Some(DeliveryRow::decode(&resolve(value, &self.segments)?)?),
+                Tree::Dead => self.sound_row(Tree::Delivery, key)?,
+                _ => sound(tree, key, decode(value, &self.segments).map(Some))?,
             };
             let view = row
                 .map(|row| self.wanted_view(filter, id, row))
@@ -255,7 +284,7 @@ impl Reader {
     }
 
     fn view(&self, id: DeliveryId, row: DeliveryRow) -> Result<DeliveryView> {
-        let lane: Option<LaneRow> = self.row(Tree::Lane, &row.lane)?;
+        let lane: Option<LaneRow> = self.sound_row(Tree::Lane, &row.lane)?;
         let furthest = lane
             .as_ref()
             .and_then(|lane| truth::furthest(&lane.entries));
@@ -299,12 +328,15 @@ impl Reader {
     pub(super) fn deliveries_of(&self, event: EventId) -> Result<Vec<DeliveryView>> {
         self.event_row(event)?;
         let rows = self.index.prefix(Tree::Delivery, &tree::event(event));
-        rows.map(|row| {
+        let mut views = Vec::new();
+        for row in rows {
             let (key, value) = row?;
-            let row = DeliveryRow::decode(&resolve(&value, &self.segments)?)?;
-            self.view(tree::delivery_of(&key)?, row)
-        })
-        .collect()
+            let row = decode(&value, &self.segments).map(Some);
+            if let Some(row) = sound(Tree::Delivery, &key, row)? {
+                views.push(self.view(tree::delivery_of(&key)?, row)?);
+            }
+        }
+        Ok(views)
     }
 
     /// Events older than `before`, oldest first, at most `limit` after `after`.
@@ -325,27 +357,56 @@ impl Reader {
     pub(super) fn claim(&self, destination: &DestinationName, limit: usize) -> Result<Claimed> {
         let name = destination.as_str();
         let mark = self.shared.due_mark(name);
-        let now_ms = self.clock.now_millis();
         let mut claimed = Claimed::default();
-        let mut next_ms = None;
+        let next_ms = match self.claim_lanes(destination, limit, &mut claimed) {
+            // What was reserved already must reach somebody.
+            Err(QueueError::Busy(_)) if !claimed.is_empty() => Some(self.clock.now_millis()),
+            looked => looked?,
+        };
+        self.shared.set_next_due(name, mark, next_ms);
+        Ok(claimed)
+    }
+
+    /// Goes through the due lanes. Answers when to look again.
+    fn claim_lanes(
+        &self,
+        destination: &DestinationName,
+        limit: usize,
+        claimed: &mut Claimed,
+    ) -> Result<Option<u64>> {
+        let name = destination.as_str();
+        let now_ms = self.clock.now_millis();
+        let mut again_ms = None;
         for entry in self.index.prefix(Tree::Due, &tree::due_prefix(name)) {
             let (key, _) = entry?;
             let (_, due_ms, lane) = tree::due_of(&key)?;
             if due_ms > now_ms || claimed.claims.len() >= limit {
-                next_ms = Some(due_ms);
-                break;
+                return Ok(Some(
+                    again_ms.map_or(due_ms, |again_ms: u64| again_ms.min(due_ms)),
+                ));
             }
             if !self.leases.reserve(lane) {
                 continue;
             }
-            if let Err(error) = self.claim_lane(destination, &lane, due_ms, &mut claimed) {
-                // One lane that does not read must not stop the others.
-                self.leases.free(&lane);
-                tracing::error!(%error, destination = name, "queue.claim_failed");
+            // One lane that does not read must not stop the others.
+            match self.claim_lane(destination, &lane, due_ms, claimed) {
+                Ok(()) => {}
+                Err(QueueError::Busy(_)) => {
+                    self.leases.free(&lane);
+                    again_ms = Some(now_ms + AGAIN_MS);
+                }
+                // It stays reserved: looking again would only find the same.
+                Err(QueueError::Damaged(why)) => {
+                    let lane = hex::encode(lane);
+                    tracing::error!(%why, lane, destination = name, "queue.lane_damaged");
+                }
+                Err(error) => {
+                    self.leases.free(&lane);
+                    return Err(error);
+                }
             }
         }
-        self.shared.set_next_due(name, mark, next_ms);
-        Ok(claimed)
+        Ok(again_ms)
     }
 
     /// Looks at a reserved lane, which nobody else can hand out now.
@@ -365,33 +426,46 @@ impl Reader {
             self.leases.free(key);
             return Ok(());
         };
-        let Some(row) = self.row::<DeliveryRow>(Tree::Delivery, &tree::delivery(open.delivery))?
-        else {
-            return Err(QueueError::Storage(
-                format!("{} is due, but not there", open.delivery).into(),
-            ));
+        let delivery_key = tree::delivery(open.delivery);
+        let Some(row) = self.sound_row::<DeliveryRow>(Tree::Delivery, &delivery_key)? else {
+            let truth = truth::current(&lane.entries, lane.rules.precedence);
+            let event = truth.map_or(open.delivery.event, |truth| truth.outcome.event);
+            if self.index.get(Tree::Todo, &tree::event(event))?.is_some() {
+                // It is about to be processed again.
+                self.leases.free(key);
+            } else {
+                claimed.lost.push((*key, event));
+            }
+            return Ok(());
         };
-        self.leases.grant(*key, open.delivery);
         let furthest = truth::furthest(&lane.entries);
         let content = self
             .content(row.outcome.map(|(outcome, _)| outcome))
             .and_then(|outcome| Ok((outcome, parse_receipt(&lane.receipt)?)));
-        match content {
-            Ok((outcome, receipt)) => claimed.claims.push(Claim {
-                delivery: open.delivery,
-                destination: destination.clone(),
-                target: lane.target,
-                outcome,
-                furthest,
-                attempts: row.attempts,
-                created_at: row.created_at,
-                expires_at: moment(row.expires_ms),
-                receipt,
-            }),
-            Err(error) => claimed
-                .unreadable
-                .push((open.delivery, format!("it cannot be read: {error}"))),
-        }
+        let why = match content {
+            Ok((outcome, receipt)) => {
+                self.leases.grant(*key, open.delivery);
+                claimed.claims.push(Claim {
+                    delivery: open.delivery,
+                    destination: destination.clone(),
+                    target: lane.target,
+                    outcome,
+                    furthest,
+                    attempts: row.attempts,
+                    created_at: row.created_at,
+                    expires_at: moment(row.expires_ms),
+                    receipt,
+                });
+                return Ok(());
+            }
+            Err(QueueError::Damaged(why)) => why.to_string(),
+            Err(QueueError::NotFound(what)) => format!("there is no {what}"),
+            // It is not what is brought that is at fault.
+            Err(error) => return Err(error),
+        };
+        self.leases.grant(*key, open.delivery);
+        let reason = format!("it cannot be read: {why}");
+        claimed.unreadable.push((*key, open.delivery, reason));
         Ok(())
     }
 
@@ -399,13 +473,20 @@ impl Reader {
         let Some(id) = outcome else {
             return Ok(None);
         };
-        let row = self.event_row(id.event)?;
-        let pointer = row.outcomes.get(usize::from(id.ordinal));
-        let outcome = pointer.map(|pointer| self.outcome(id, pointer));
-        let outcome = outcome.transpose()?.flatten();
-        outcome
-            .map(Some)
-            .ok_or_else(|| QueueError::NotFound(format!("outcome {id}")))
+        let read = || {
+            let row = self.event_row(id.event)?;
+            let pointer = row.outcomes.get(usize::from(id.ordinal));
+            let outcome = pointer.map(|pointer| self.outcome(id, pointer));
+            let outcome = outcome.transpose()?.flatten();
+            outcome
+                .map(Some)
+                .ok_or_else(|| QueueError::NotFound(format!("outcome {id}")))
+        };
+        match read() {
+            // It may have been carried forward meanwhile, see `twice`.
+            Err(QueueError::Damaged(_)) => read(),
+            read => read,
+        }
     }
 }
 

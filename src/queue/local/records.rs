@@ -10,6 +10,7 @@ use super::codec::{Corrupt, Get, Put};
 use super::reader::Reader;
 use super::registry_key;
 use super::row::{Row, get_list, put_list};
+use super::stage::{decode, read_sound_row, sound};
 use super::tree::Tree;
 use super::tx::Tx;
 use super::watches;
@@ -67,7 +68,10 @@ impl From<&Record> for RecordRow {
 /// Puts a record. Whoever watches it, or a place where it is or was, is woken unless `knows` it.
 pub(super) fn put(tx: &mut Tx<'_>, record: &Record, knows: impl Fn(EventId) -> bool) -> Result<()> {
     let new = RecordRow::from(record);
-    let old: Option<RecordRow> = tx.stage.row(Tree::Record, &record.key.0)?;
+    let old: Option<RecordRow> = tx.stage.sound_row(Tree::Record, &record.key.0)?;
+    if old.is_none() && tx.stage.contains(Tree::Record, &record.key.0)? {
+        leave_places(tx, &record.key)?;
+    }
     let same = |old: &RecordRow| (&old.value, &old.places) == (&new.value, &new.places);
     if let Some(old) = old.as_ref().filter(|old| same(old)) {
         if new.keep_until.duration_since(old.keep_until) >= KEEP_STEP {
@@ -92,6 +96,22 @@ pub(super) fn put(tx: &mut Tx<'_>, record: &Record, knows: impl Fn(EventId) -> b
     watches::wake(tx, &record.key, &places, knows)
 }
 
+/// Takes a damaged record from wherever it was: only the places themselves still say where. Looks at all of them, since
+/// this happens hardly ever.
+fn leave_places(tx: &mut Tx<'_>, record: &RegistryKey) -> Result<()> {
+    let mut left = Vec::new();
+    for row in tx.stage.range(Tree::Place, &[], &[]) {
+        let (key, _) = row?;
+        if registry_key::place_of(&key)?.1 == *record {
+            left.push(key);
+        }
+    }
+    for key in left {
+        tx.stage.delete(Tree::Place, &key);
+    }
+    Ok(())
+}
+
 /// Puts records that no event wrote.
 pub(super) fn put_all(tx: &mut Tx<'_>, records: &[Record]) -> Result<()> {
     for record in records {
@@ -103,7 +123,7 @@ pub(super) fn put_all(tx: &mut Tx<'_>, records: &[Record]) -> Result<()> {
 /// Forgets those of these records whose time is over. Nobody is woken: nothing happened.
 pub(super) fn forget(tx: &mut Tx<'_>, keys: &[RegistryKey]) -> Result<()> {
     for key in keys {
-        let row: Option<RecordRow> = tx.stage.row(Tree::Record, &key.0)?;
+        let row: Option<RecordRow> = tx.stage.sound_row(Tree::Record, &key.0)?;
         let Some(row) = row.filter(|row| row.keep_until < tx.now) else {
             continue;
         };
@@ -132,8 +152,9 @@ impl Reader {
             if looked_at == limit {
                 return Ok((expired, Some(key.to_vec())));
             }
-            let row = RecordRow::decode(&super::stage::resolve(&value, &self.segments)?)?;
-            if row.keep_until < now {
+            let row = decode(&value, &self.segments).map(Some);
+            let row: Option<RecordRow> = sound(Tree::Record, &key, row)?;
+            if row.is_some_and(|row| row.keep_until < now) {
                 let mut get = Get::new(&key, "record key");
                 expired.push(RegistryKey(get.array()?));
             }
@@ -169,7 +190,7 @@ impl Reader {
 impl Registry for Reader {
     fn record(&self, key: &RegistryKey) -> Result<Option<Bytes>> {
         let row: Option<RecordRow> =
-            super::stage::read_row(&self.index, &self.segments, Tree::Record, &key.0)?;
+            read_sound_row(&self.index, &self.segments, Tree::Record, &key.0)?;
         Ok(row.map(|row| row.value))
     }
 

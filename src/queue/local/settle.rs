@@ -32,7 +32,7 @@ impl Case {
         let lane = tx
             .stage
             .row(Tree::Lane, &row.lane)?
-            .ok_or_else(|| QueueError::Storage(format!("the lane of {id} is not there").into()))?;
+            .ok_or_else(|| QueueError::Damaged(format!("the lane of {id} is not there").into()))?;
         Ok(Self { id, row, lane })
     }
 
@@ -179,7 +179,7 @@ pub(super) fn parse_receipt(receipt: &[u8]) -> Result<Map<String, Value>> {
         return Ok(Map::new());
     }
     serde_json::from_slice(receipt)
-        .map_err(|error| QueueError::Storage(format!("a receipt is unreadable: {error}").into()))
+        .map_err(|error| QueueError::Damaged(format!("a receipt is unreadable: {error}").into()))
 }
 
 fn dead_letter(tx: &mut Tx<'_>, case: &mut Case, reason: &str) -> Result<()> {
@@ -306,7 +306,7 @@ fn why_pointless(tx: &Tx<'_>, case: &Case) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Removes events that nothing waits for. Answers how many went.
+/// Removes events that nothing waits for. Answers how many went. What is damaged stays, and keeps nothing else.
 pub(super) fn prune(tx: &mut Tx<'_>, ids: &[EventId]) -> Result<u64> {
     let mut pruned = 0;
     for id in ids {
@@ -317,7 +317,7 @@ pub(super) fn prune(tx: &mut Tx<'_>, ids: &[EventId]) -> Result<u64> {
 
 fn prune_one(tx: &mut Tx<'_>, id: EventId) -> Result<bool> {
     let key = tree::event(id);
-    let Some(row) = tx.stage.row::<EventRow>(Tree::Event, &key)? else {
+    let Some(row) = tx.stage.sound_row::<EventRow>(Tree::Event, &key)? else {
         return Ok(false);
     };
     let waits = row.disposition == Disposition::Waiting || row.wake_ms.is_some();
@@ -342,7 +342,7 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
     for ordinal in 0..row.next_delivery {
         let delivery = DeliveryId { event: id, ordinal };
         let key = tree::delivery(delivery);
-        if let Some(row) = tx.stage.row::<DeliveryRow>(Tree::Delivery, &key)?
+        if let Some(row) = tx.stage.sound_row::<DeliveryRow>(Tree::Delivery, &key)?
             && (row.state.is_open()
                 || row.state == DeliveryState::DeadLetter
                 || tx.leases.is_in_flight(&row.lane, delivery))
@@ -351,12 +351,12 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
         }
     }
     for lane in &row.lanes {
-        let lane: Option<LaneRow> = tx.stage.row(Tree::Lane, lane)?;
+        let lane: Option<LaneRow> = tx.stage.sound_row(Tree::Lane, lane)?;
         let Some(open) = lane.and_then(|lane| lane.open) else {
             continue;
         };
         let key = tree::delivery(open.delivery);
-        let open: Option<DeliveryRow> = tx.stage.row(Tree::Delivery, &key)?;
+        let open: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &key)?;
         if open.is_some_and(|row| row.outcome.is_some_and(|(outcome, _)| outcome.event == id)) {
             return Ok(true);
         }
@@ -367,7 +367,7 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
 /// The truth stays known, although its content goes: older truth must not come back in its place. So does what tells how
 /// far the lead came, where that counts.
 fn forget_entries(tx: &mut Tx<'_>, id: EventId, key: &tree::Hash16) -> Result<()> {
-    let Some(mut lane) = tx.stage.row::<LaneRow>(Tree::Lane, key)? else {
+    let Some(mut lane) = tx.stage.sound_row::<LaneRow>(Tree::Lane, key)? else {
         return Ok(());
     };
     let truth = truth::current(&lane.entries, lane.rules.precedence);

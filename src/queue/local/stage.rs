@@ -10,6 +10,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::codec::{Corrupt, Get, Put};
+use super::disk::is_shortage;
 use super::index::{Change, Index, IndexError, Value};
 use super::journal::record::Builder;
 use super::journal::{BlobError, Position, Segments};
@@ -35,24 +36,48 @@ pub(super) enum ReadError {
     Corrupt(#[from] Corrupt),
 }
 
+impl ReadError {
+    /// Whether the row is gone for good, as opposed to: the index does not work, or it cannot be read right now.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Index(_) => false,
+            Self::Blob(error) => error.is_damage(),
+            Self::Corrupt(_) => true,
+        }
+    }
+}
+
 impl From<ReadError> for QueueError {
     fn from(error: ReadError) -> Self {
-        Self::Storage(error.to_string().into())
+        match error {
+            ReadError::Index(error) => error.into(),
+            ReadError::Blob(error) => error.into(),
+            ReadError::Corrupt(error) => Self::Damaged(error.to_string().into()),
+        }
     }
 }
 
 impl From<IndexError> for QueueError {
     fn from(error: IndexError) -> Self {
+        if error.io().is_some_and(is_shortage) {
+            tracing::warn!(%error, "queue.not_readable_now");
+            return Self::Busy("too many files are open, or memory is short");
+        }
         Self::Storage(error.to_string().into())
     }
 }
 
 impl From<BlobError> for QueueError {
     fn from(error: BlobError) -> Self {
-        Self::Storage(error.to_string().into())
+        if error.is_damage() {
+            return Self::Damaged(error.to_string().into());
+        }
+        tracing::warn!(%error, "queue.not_readable_now");
+        Self::Busy("the journal cannot be read right now")
     }
 }
 
+// Keys, and rows so small that they stand in the index: another index has them right.
 impl From<Corrupt> for QueueError {
     fn from(error: Corrupt) -> Self {
         Self::Storage(error.to_string().into())
@@ -91,7 +116,51 @@ pub(super) fn read_row<R: Row>(
     let Some(value) = index.get(tree, key)? else {
         return Ok(None);
     };
-    Ok(Some(R::decode(&resolve(&value, segments)?)?))
+    decode(&value, segments).map(Some)
+}
+
+/// Reads a committed row. A damaged one counts as absent, see [`sound`].
+pub(super) fn read_sound_row<R: Row>(
+    index: &Index,
+    segments: &Segments,
+    tree: Tree,
+    key: &[u8],
+) -> Result<Option<R>, ReadError> {
+    sound(tree, key, twice(|| read_row(index, segments, tree, key)))
+}
+
+/// Reads once more what does not read: between the look at the index and the one at the journal it may have been
+/// carried forward, and its old segment given back.
+pub(super) fn twice<T>(mut read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    match read() {
+        Err(error) if error.is_damage() => read(),
+        read => read,
+    }
+}
+
+/// Nothing in the place of a damaged row, which is told: one row must not stop everything.
+pub(super) fn sound<T>(
+    tree: Tree,
+    key: &[u8],
+    read: Result<Option<T>, ReadError>,
+) -> Result<Option<T>, ReadError> {
+    match read {
+        Err(error) if error.is_damage() => {
+            tracing::error!(
+                tree = tree.name(),
+                key = hex::encode(key),
+                %error,
+                "queue.row_damaged: it counts as absent"
+            );
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// The row that a stored value is, or stands for.
+pub(super) fn decode<R: Row>(value: &[u8], segments: &Segments) -> Result<R, ReadError> {
+    Ok(R::decode(&resolve(value, segments)?)?)
 }
 
 type Changes = BTreeMap<Value, Option<Value>>;
@@ -174,6 +243,11 @@ impl Stage {
             Some(None) => Ok(None),
             None => read_row(&self.index, &self.segments, tree, key),
         }
+    }
+
+    /// The same; a damaged row counts as absent, see [`sound`].
+    pub(super) fn sound_row<R: Row>(&self, tree: Tree, key: &[u8]) -> Result<Option<R>, ReadError> {
+        sound(tree, key, self.row(tree, key))
     }
 
     /// The value of a row that is never spilled, as this commit leaves it.

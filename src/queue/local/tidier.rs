@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::disk::{is_disk_full, is_short_of_files};
+use super::disk::{is_disk_full, is_shortage};
 use super::index::{self, Index, IndexError};
 use super::shared::Shared;
 
@@ -49,6 +49,6 @@ impl Tidier {
 }
 
 fn may_pass(error: &IndexError) -> bool {
-    let may_pass = |error| is_disk_full(error) || is_short_of_files(error);
+    let may_pass = |error| is_disk_full(error) || is_shortage(error);
     error.io().is_some_and(may_pass)
 }

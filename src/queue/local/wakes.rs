@@ -37,7 +37,7 @@ pub(super) fn wake_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
         let (_, id) = registry_key::wake_of(key)?;
         tx.stage.delete(Tree::Wake, key);
         let event = tree::event(id);
-        if let Some(mut row) = tx.stage.row::<EventRow>(Tree::Event, &event)? {
+        if let Some(mut row) = tx.stage.sound_row::<EventRow>(Tree::Event, &event)? {
             row.wake_ms = None;
             tx.stage.put_row(Tree::Event, &event, &row);
             watches::mark(tx, id)?;

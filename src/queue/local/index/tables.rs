@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::fault::{self, Point};
 
-use super::super::disk::is_short_of_files;
+use super::super::disk::is_shortage;
 use super::overlay::{End, Span};
 use super::store::{Put, Row, Store};
 use super::{IndexError, Value};
@@ -255,7 +255,7 @@ impl Table {
     /// Notes why rows do not read, if they do not.
     fn noted<T>(&self, read: lsm_tree::Result<T>) -> Result<T, IndexError> {
         read.map_err(|error| {
-            if !matches!(&error, lsm_tree::Error::Io(error) if is_short_of_files(error)) {
+            if !matches!(&error, lsm_tree::Error::Io(error) if is_shortage(error)) {
                 // The first one is kept.
                 let _known = self.unreadable.set(error.to_string());
             }

@@ -1,5 +1,6 @@
 //! Tests of the local engine: the contract, and what is its own: recovery, rebuilding, retention.
 
+mod damage;
 mod model;
 mod version_1;
 mod waiting;

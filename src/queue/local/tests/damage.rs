@@ -1,0 +1,289 @@
+//! One damaged row costs what it says, and nothing else.
+
+use super::*;
+use crate::model::DeliveryState;
+use crate::queue::Order;
+use tree::Tree;
+
+fn to() -> DestinationName {
+    DestinationName::new("crm-a").unwrap()
+}
+
+/// Turns a bit of a row that stands in the journal.
+fn damage_row(queue: &LocalQueue, dir: &Path, tree: Tree, key: &[u8]) {
+    let value = queue.reader.index.get(tree, key).unwrap().unwrap();
+    let pointer = stage::spilled(&value).unwrap().expect("it is a large row");
+    let path = queue_segment(dir, pointer.segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[pointer.offset as usize + 5] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+/// Settles a new event that says these outcomes of a target.
+async fn say(queue: &LocalQueue, n: u64, target: &str, outcomes: u16) -> EventId {
+    let id = accept(queue, n).await;
+    queue
+        .settle_event(id, said(id, target, outcomes))
+        .await
+        .unwrap();
+    id
+}
+
+fn said(id: EventId, target: &str, outcomes: u16) -> Processed {
+    let facts = (0..outcomes).map(|n| Fact::Outcome(outcome(id, OutcomeKind::Shown, i64::from(n))));
+    let changes = (0..outcomes).map(|n| change("crm-a", target, Change::Outcome(n)));
+    mapped(facts.collect(), changes.collect())
+}
+
+/// Takes a row out of the index, as if the journal from which it was made had lost it.
+fn lose(queue: &LocalQueue, tree: Tree, key: &[u8]) {
+    queue.reader.index.write().unwrap();
+    queue
+        .reader
+        .index
+        .apply_now(&[(tree, key.into(), None)])
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_event_whose_lane_is_damaged_fails_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let before = say(&queue, 1, "one", 60).await;
+    damage_row(&queue, dir.path(), Tree::Lane, &tree::lane(&to(), "one"));
+
+    let id = accept(&queue, 2).await;
+    let other = accept(&queue, 3).await;
+    let both = vec![(id, said(id, "one", 1)), (other, said(other, "two", 1))];
+    let answers = queue.settle_events(both).await;
+    let Err(QueueError::Damaged(why)) = &answers[0] else {
+        panic!("{answers:?}");
+    };
+    assert!(why.contains("crm-a one") && why.contains("doctor"), "{why}");
+    assert!(answers[1].is_ok(), "{answers:?}");
+    let failed = Processed {
+        disposition: Some(Disposition::Failed),
+        ..Processed::default()
+    };
+    // Also one that told the lane something before.
+    for event in [id, before] {
+        queue.settle_event(event, failed.clone()).await.unwrap();
+        let (summary, _) = queue.event_detail(event).await.unwrap();
+        assert_eq!(summary.disposition, Disposition::Failed);
+    }
+    let claims = queue.claim(&to(), 10).await.unwrap();
+    let targets: Vec<_> = claims.iter().map(|claim| claim.target.as_str()).collect();
+    assert_eq!(targets, ["two"]);
+    assert!(queue.failure().is_none());
+    assert_eq!(queue.deliveries_of(before).await.unwrap().len(), 60);
+}
+
+#[tokio::test]
+async fn a_damaged_record_counts_as_absent_until_it_is_put_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    let old = record(1, &"x".repeat(3000));
+    queue
+        .put_records(vec![old.clone(), record(2, "2")])
+        .await
+        .unwrap();
+    damage_row(&queue, dir.path(), Tree::Record, &old.key.0);
+    let registry = queue.registry();
+    assert_eq!(registry.record(&old.key).unwrap(), None);
+
+    let moved = Record {
+        places: vec![],
+        ..record(1, "new")
+    };
+    queue.put_records(vec![moved]).await.unwrap();
+    assert_eq!(registry.record(&old.key).unwrap().unwrap(), "new");
+    let place = old.places[0].key;
+    let found = registry.find(&place, start(), Timestamp::MAX, Order::Oldest, 9);
+    assert_eq!(
+        found.unwrap(),
+        [],
+        "where it was is known by its places alone"
+    );
+    assert!(queue.failure().is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_event_is_not_tried_again_and_repeats_of_it_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let id = say(&queue, 1, "one", 150).await;
+    let sound = accept(&queue, 2).await;
+    assert_eq!(queue.replay(vec![id]).await.unwrap(), 1);
+    damage_row(&queue, dir.path(), Tree::Event, &tree::event(id));
+
+    let waiting = queue.unprocessed(None, 10).await.unwrap();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert_eq!(queue.stats().unprocessed, 1);
+    let listed = queue.events(
+        EventFilter::default(),
+        PageRequest {
+            after: None,
+            limit: 9,
+        },
+    );
+    let listed = listed.await.unwrap().items;
+    assert_eq!(listed.iter().map(|e| e.id).collect::<Vec<_>>(), [sound]);
+    let again = queue.commit_event(new_event(1)).await.unwrap();
+    assert_eq!(again, Acceptance::Duplicate(id));
+    assert!(queue.failure().is_none());
+}
+
+#[tokio::test]
+async fn what_a_lost_delivery_would_have_brought_is_brought_by_another() {
+    for mode in [Mode::Newest, Mode::Each] {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _) = open(dir.path());
+        let id = accept(&queue, 1).await;
+        let mut processed = said(id, "one", 1);
+        processed.changes[0].mode = mode;
+        queue.settle_event(id, processed.clone()).await.unwrap();
+        let lost = queue.deliveries_of(id).await.unwrap()[0].id;
+        lose(&queue, Tree::Delivery, &tree::delivery(lost));
+
+        assert!(queue.claim(&to(), 10).await.unwrap().is_empty());
+        let again = queue.unprocessed(None, 10).await.unwrap();
+        assert_eq!(again.iter().map(|event| event.id).collect::<Vec<_>>(), [id]);
+        processed.mark = again[0].mark;
+        queue.settle_event(id, processed).await.unwrap();
+        let claims = queue.claim(&to(), 10).await.unwrap();
+        assert_eq!(claims.len(), 1, "{mode:?}");
+        assert_ne!(claims[0].delivery, lost);
+        queue
+            .settle(claims[0].delivery, delivered(1))
+            .await
+            .unwrap();
+        let depth = queue.stats().destinations["crm-a"].clone();
+        assert_eq!((depth.open, queue.stats().unprocessed), (0, 0), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn newer_truth_closes_a_delivery_that_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let first = say(&queue, 1, "one", 1).await;
+    let lost = queue.deliveries_of(first).await.unwrap()[0].id;
+    lose(&queue, Tree::Delivery, &tree::delivery(lost));
+    let id = say(&queue, 2, "one", 2).await;
+    let claims = queue.claim(&to(), 10).await.unwrap();
+    assert_eq!(claims[0].delivery.event, id);
+    assert_eq!(queue.stats().destinations["crm-a"].open, 1);
+}
+
+#[tokio::test]
+async fn damaged_rows_do_not_keep_retention_from_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    let in_damaged_lane = say(&queue, 1, "one", 60).await;
+    let damaged = say(&queue, 2, "two", 150).await;
+    let large = record(1, &"x".repeat(3000));
+    let short = Record {
+        keep_until: start(),
+        ..record(2, "2")
+    };
+    queue
+        .put_records(vec![large.clone(), short.clone()])
+        .await
+        .unwrap();
+    for claim in queue.claim(&to(), 10).await.unwrap() {
+        queue.settle(claim.delivery, delivered(1)).await.unwrap();
+    }
+    damage_row(&queue, dir.path(), Tree::Lane, &tree::lane(&to(), "one"));
+    damage_row(&queue, dir.path(), Tree::Event, &tree::event(damaged));
+    damage_row(&queue, dir.path(), Tree::Record, &large.key.0);
+    clock.set(start() + SignedDuration::from_hours(1));
+    assert_eq!(queue.prune(clock.now()).await.unwrap(), 1);
+    assert!(queue.event(in_damaged_lane).await.is_err());
+    assert!(queue.registry().record(&short.key).unwrap().is_none());
+}
+
+/// Where a segment was, one that cannot be opened for a while.
+fn close_off(dir: &Path, segment: u64) -> impl FnOnce() + use<> {
+    let path = queue_segment(dir, segment);
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    move || {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(aside, path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_right_now_is_read_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(start());
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    let told = say(&queue, 1, "one", 1).await;
+    let waiting = accept(&queue, 2).await;
+    // Nothing is open for reading yet.
+    drop(queue);
+    let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+    let restore = close_off(dir.path(), 1);
+    let busy = queue.unprocessed(None, 10).await.unwrap_err();
+    assert!(matches!(busy, QueueError::Busy(_)), "{busy}");
+    assert!(queue.claim(&to(), 10).await.unwrap().is_empty());
+    let (due, later) = (queue.deliveries_due(&to()), SignedDuration::from_secs(1));
+    clock.set(start() + later);
+    restore();
+    due.await;
+    let claims = queue.claim(&to(), 10).await.unwrap();
+    assert_eq!(claims[0].delivery.event, told);
+    assert_eq!(queue.unprocessed(None, 10).await.unwrap()[0].id, waiting);
+    assert!(queue.failure().is_none());
+}
+
+#[tokio::test]
+async fn what_a_new_index_would_cure_makes_no_dead_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let without_cache = LocalOptions {
+        cache_mb: 0,
+        ..options(dir.path(), &Clock::manual(start()))
+    };
+    let (queue, _) = LocalQueue::open(without_cache).unwrap();
+    let id = say(&queue, 1, "one", 1).await;
+    queue.checkpoint().await.unwrap();
+    let files = std::fs::read_dir(dir.path().join("index/tables/event/tables")).unwrap();
+    for file in files {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20..120].fill(7);
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(queue.claim(&to(), 10).await.is_err());
+    assert_eq!(queue.stats().destinations["crm-a"].dead_letters, 0);
+    drop(queue);
+    let (queue, report) = open(dir.path());
+    assert!(report.rebuilt, "{report:?}");
+    assert_eq!(queue.claim(&to(), 10).await.unwrap()[0].delivery.event, id);
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_damaged_makes_a_dead_letter_and_its_line_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let id = say(&queue, 1, "one", 1).await;
+    let other = say(&queue, 2, "two", 1).await;
+    use row::Row;
+    let value = queue.reader.index.get(Tree::Event, &tree::event(id));
+    let outcome = row::EventRow::decode(&value.unwrap().unwrap())
+        .unwrap()
+        .outcomes[0];
+    let path = queue_segment(dir.path(), outcome.segment);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[outcome.offset as usize] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let claims = queue.claim(&to(), 10).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].delivery.event, other);
+    let dead = queue.deliveries_of(id).await.unwrap();
+    assert_eq!(dead[0].state, DeliveryState::DeadLetter);
+    assert!(dead[0].reason.contains("damaged"), "{}", dead[0].reason);
+}
