@@ -224,6 +224,12 @@ fn told_findings(output: &Output, findings: &Findings) {
         };
         output.line(&format!("events         {events}; {unreadable}"));
     }
+    if queue.loose_rows > 0 {
+        output.line(&format!(
+            "               {} rows DO NOT READ or stand for nothing; a repair takes them out",
+            queue.loose_rows
+        ));
+    }
     match &findings.outcome_store {
         None => output.line("outcome store  none"),
         Some(store) if store.problems.is_empty() => output.line(&format!(
@@ -270,6 +276,12 @@ fn told_repaired(output: &Output, repaired: &Repaired) {
         output.line(&format!(
             "wrote {} rows into the journal again",
             queue.rows_written_again
+        ));
+    }
+    if queue.rows_taken_out > 0 {
+        output.line(&format!(
+            "took {} rows out that did not read or stood for nothing; {} events are processed again for it",
+            queue.rows_taken_out, queue.events_again
         ));
     }
     for segment in &queue.emptied_segments {

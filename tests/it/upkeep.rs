@@ -309,6 +309,7 @@ async fn damage_anywhere_is_told_and_repaired_and_never_keeps_it_from_starting()
             let found = again.json();
             assert_eq!(found["queue"]["damaged_bytes"], 0, "{what} {found}");
             assert_eq!(found["queue"]["index"]["state"], "sound", "{what} {found}");
+            assert_eq!(found["queue"]["loose_rows"], 0, "{what} {found}");
             assert!(
                 found["queue"]["unreadable_events"].as_u64() <= unreadable.as_u64(),
                 "{what} {looked:?} {repaired:?} {found}"

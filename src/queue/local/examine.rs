@@ -12,6 +12,7 @@ use super::index::{self, Index, IndexError, Value};
 use super::journal::record::{self, Frame};
 use super::journal::scan::{Damage, Found, scan};
 use super::journal::{Position, SEGMENT_HEADER, Segments};
+use super::loose;
 use super::open;
 use super::options::{OpenError, SyncMode};
 use super::row::{EventRow, Row};
@@ -74,6 +75,8 @@ pub struct Examination {
     pub events: Option<u64>,
     /// Events whose body, trace or outcomes do not read any more.
     pub unreadable_events: u64,
+    /// Rows that do not read, or stand for what is not there.
+    pub loose_rows: u64,
     /// Files kept by earlier repairs and starts (`quarantine`, `index.broken-N`), to be deleted once nobody wants to
     /// look at them.
     pub kept: Vec<PathBuf>,
@@ -91,7 +94,10 @@ impl Examination {
             self.index,
             IndexState::Sound | IndexState::InUse | IndexState::Missing
         );
-        !index || self.damaged_bytes > 0 || !self.missing_segments.is_empty()
+        !index
+            || self.damaged_bytes > 0
+            || !self.missing_segments.is_empty()
+            || self.loose_rows > 0
     }
 }
 
@@ -200,6 +206,7 @@ pub fn examine(dir: &Path, scratch: &Path) -> Result<Examination, OpenError> {
         index: IndexState::InUse,
         events: None,
         unreadable_events: 0,
+        loose_rows: 0,
         kept: kept(dir)?,
     };
     if let Some(copied) = copied {
@@ -208,6 +215,8 @@ pub fn examine(dir: &Path, scratch: &Path) -> Result<Examination, OpenError> {
         let (events, unreadable) = counted.map_err(|error| index_error(dir, &error))?;
         examination.events = Some(events);
         examination.unreadable_events = unreadable;
+        let loose = index::guarded(|| loose::look(&copied.index, &journal.segments));
+        examination.loose_rows = loose.map_err(|error| index_error(dir, &error))?.rows;
     }
     Ok(examination)
 }

@@ -67,6 +67,7 @@ mod lane_row;
 mod lanes;
 mod lease;
 mod line;
+mod loose;
 mod merged;
 mod open;
 mod options;

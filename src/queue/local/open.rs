@@ -470,7 +470,7 @@ fn start_of_replay(
     }
 }
 
-fn read_state(index: &Index, segments: &Segments) -> Result<State, IndexError> {
+pub(super) fn read_state(index: &Index, segments: &Segments) -> Result<State, IndexError> {
     let state = read_row(index, segments, Tree::Meta, tree::STATE);
     let state = state.map_err(|error| IndexError::Broken(error.to_string()))?;
     Ok(state.unwrap_or_default())

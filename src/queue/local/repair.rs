@@ -2,17 +2,20 @@
 //!
 //! Damaged stretches of the journal are kept in `quarantine` and replaced by records that say nothing, so that
 //! they are found once. Rows that only the index still has are written into the journal again. An index that does
-//! not work is set aside and built from the journal.
+//! not work is set aside and built from the journal. Rows that do not read, or stand for what is not there, are taken out.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::examine::{Copied, Difference, IndexState, Journal};
+use super::index::{self, Index};
 use super::journal::record::{self, Builder};
 use super::journal::{Writer, segment_header};
 use super::options::{LocalOptions, OpenError, OpenReport};
-use super::{LocalQueue, open};
+use super::stage::Stage;
+use super::{LocalQueue, loose, open};
 
 /// Rows in one record.
 const ROWS: usize = 1000;
@@ -30,6 +33,10 @@ pub struct Repair {
     pub emptied_segments: Vec<u64>,
     /// Rows that only the index still had, written into the journal again.
     pub rows_written_again: u64,
+    /// Rows that did not read or stood for nothing, taken out.
+    pub rows_taken_out: u64,
+    /// Events that are to be processed again, since they bring back what was lost.
+    pub events_again: u64,
     /// Where the index that did not work is now.
     pub index_set_aside: Option<PathBuf>,
     /// Events that are stored now.
@@ -67,7 +74,10 @@ pub fn repair(options: LocalOptions, scratch: &Path) -> Result<Repair, OpenError
     drop(copied);
     let _unlocked_with_the_file = lock.unlock();
     drop(lock);
-    let report = reopen(options)?;
+    let mut report = reopen(options.clone())?;
+    if take_out(&options, &mut repair)? {
+        report = reopen(options)?;
+    }
     repair.events = report.events;
     repair.open_deliveries = report.open_deliveries;
     Ok(repair)
@@ -83,6 +93,51 @@ pub fn reopen(options: LocalOptions) -> Result<OpenReport, OpenError> {
     drop(queue);
     open::set_mark(&dir, open::Mark::Clean)?;
     Ok(report)
+}
+
+/// Takes rows out that do not read or stand for nothing, by writing so into the journal. Answers whether there were any.
+fn take_out(options: &LocalOptions, repair: &mut Repair) -> Result<bool, OpenError> {
+    let dir = &options.dir;
+    let lock = open::lock(dir)?;
+    let journal = Journal::read(dir)?;
+    let place = dir.join("index");
+    let looked = index::guarded(|| {
+        let index = Index::open(&place, options.cache_mb, options.sync)?;
+        let loose = loose::look(&index, &journal.segments)?;
+        Ok((index, loose))
+    });
+    let (index, loose) = looked.map_err(|error| OpenError::Index {
+        dir: place,
+        reason: error.to_string(),
+    })?;
+    repair.rows_taken_out = loose.rows;
+    repair.events_again = loose.events;
+    if loose.changes.is_empty() {
+        return Ok(false);
+    }
+    let path = journal.segments.dir().to_owned();
+    let mut stage = Stage::new(Arc::new(index), Arc::new(journal.segments));
+    let mut write = || {
+        let (tail, bytes) = (journal.found.tail, options.segment_bytes);
+        let mut writer = Writer::open(&path, tail, bytes, options.sync)?;
+        for changes in loose.changes.chunks(ROWS) {
+            stage.begin(writer.place()?);
+            for (tree, key, row) in changes {
+                match row {
+                    Some(row) => stage.put(*tree, key, row.clone()),
+                    None => stage.delete(*tree, key),
+                }
+            }
+            if let (Some(record), _) = stage.finish() {
+                writer.append(record)?;
+            }
+        }
+        Ok(())
+    };
+    write().map_err(OpenError::io("write", &path))?;
+    open::set_mark(dir, open::Mark::Failed)?;
+    let _unlocked_with_the_file = lock.unlock();
+    Ok(true)
 }
 
 fn quarantine(dir: &Path, journal: &Journal, repair: &mut Repair) -> Result<(), OpenError> {

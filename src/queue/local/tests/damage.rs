@@ -287,3 +287,108 @@ async fn an_outcome_that_is_damaged_makes_a_dead_letter_and_its_line_goes_on() {
     assert_eq!(dead[0].state, DeliveryState::DeadLetter);
     assert!(dead[0].reason.contains("damaged"), "{}", dead[0].reason);
 }
+
+#[tokio::test]
+async fn a_repair_takes_out_what_does_not_read_and_brings_back_what_it_can() {
+    for mode in [Mode::Newest, Mode::Each] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(start());
+        let (queue, _) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+        let mut again = Vec::new();
+        for n in 0..3 {
+            let id = accept(&queue, n).await;
+            let mut processed = said(id, "one", 30);
+            processed
+                .changes
+                .iter_mut()
+                .for_each(|change| change.mode = mode);
+            queue.settle_event(id, processed.clone()).await.unwrap();
+            again.push((id, processed));
+        }
+        let sound = say(&queue, 4, "two", 1).await;
+        let lost = say(&queue, 5, "three", 1).await;
+        let delivery = queue.deliveries_of(lost).await.unwrap()[0].id;
+        let large = record(1, &"x".repeat(3000));
+        queue.put_records(vec![large.clone()]).await.unwrap();
+        let damaged = say(&queue, 6, "four", 150).await;
+        damage_row(&queue, dir.path(), Tree::Record, &large.key.0);
+        damage_row(&queue, dir.path(), Tree::Event, &tree::event(damaged));
+        queue.close().await.unwrap();
+        lose(&queue, Tree::Delivery, &tree::delivery(delivery));
+        if mode == Mode::Newest {
+            damage_row(&queue, dir.path(), Tree::Lane, &tree::lane(&to(), "one"));
+        } else {
+            lose(&queue, Tree::Lane, &tree::lane(&to(), "one"));
+        }
+        queue.reader.index.sync().unwrap();
+        drop(queue);
+
+        let scratch = || tempfile::tempdir().unwrap();
+        let examined = examine(dir.path(), scratch().path()).unwrap();
+        assert!(
+            !examined.is_sound() && examined.loose_rows > 0,
+            "{examined:?}"
+        );
+        let repaired = repair(options(dir.path(), &clock), scratch().path()).unwrap();
+        assert!(repaired.rows_taken_out > 0, "{repaired:?}");
+        let examined = examine(dir.path(), scratch().path()).unwrap();
+        assert!(examined.is_sound(), "{examined:?}");
+
+        let (queue, report) = LocalQueue::open(options(dir.path(), &clock)).unwrap();
+        assert!(!report.rebuilt, "{report:?}");
+        assert!(queue.event(damaged).await.is_err());
+        assert!(queue.registry().record(&large.key).unwrap().is_none());
+        let waiting = queue.unprocessed(None, 100).await.unwrap();
+        let mut all = Vec::new();
+        for event in waiting {
+            let said = again.iter().find(|(id, _)| *id == event.id);
+            let said = said.map_or_else(|| said_of_three(event.id), |(_, said)| said.clone());
+            let mark = event.mark;
+            all.push((event.id, Processed { mark, ..said }));
+        }
+        assert_eq!(all.len(), 4, "{all:?}");
+        let settled = queue.settle_events(all).await;
+        assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+        let mut told = std::collections::BTreeMap::new();
+        loop {
+            let claims = queue.claim(&to(), 100).await.unwrap();
+            if claims.is_empty() {
+                break;
+            }
+            for claim in claims {
+                *told.entry(claim.target.clone()).or_insert(0) += 1;
+                queue.settle(claim.delivery, delivered(1)).await.unwrap();
+            }
+        }
+        let of_one = if mode == Mode::Newest { 1 } else { 90 };
+        let of = |target: &str| told.get(target).copied().unwrap_or(0);
+        assert_eq!(
+            (of("one"), of("two"), of("three")),
+            (of_one, 1, 1),
+            "{mode:?}"
+        );
+        let depth = queue.stats().destinations["crm-a"].clone();
+        assert_eq!((depth.open, queue.stats().unprocessed), (0, 0));
+        assert!(queue.event(sound).await.is_ok());
+    }
+}
+
+fn said_of_three(id: EventId) -> Processed {
+    said(id, "three", 1)
+}
+
+#[tokio::test]
+async fn what_is_sound_has_nothing_loose() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    fill(&queue, 60).await;
+    fill_waiting(&queue, 60).await;
+    for claim in queue.claim(&to(), 3).await.unwrap() {
+        let dead = Settlement::DeadLetter {
+            attempt: None,
+            reason: "no".to_owned(),
+        };
+        queue.settle(claim.delivery, dead).await.unwrap();
+    }
+    assert_nothing_is_loose(&queue);
+}

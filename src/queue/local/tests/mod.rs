@@ -42,6 +42,12 @@ fn fixture() -> Fixture {
 
 contract_suite!(fixture);
 
+/// What a repair would take out of a queue that was never damaged.
+fn assert_nothing_is_loose(queue: &LocalQueue) {
+    let loose = loose::look(&queue.reader.index, &queue.reader.segments);
+    assert_eq!(loose.unwrap().changes, []);
+}
+
 fn open(dir: &Path) -> (LocalQueue, OpenReport) {
     LocalQueue::open(options(dir, &Clock::manual(start()))).unwrap()
 }

@@ -421,8 +421,10 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         world.step(dir.path(), step).await;
     }
+    assert_nothing_is_loose(world.queue());
     world.drain().await;
     world.check();
+    assert_nothing_is_loose(world.queue());
     let dump = world.queue().dump().unwrap();
     world.queue = None;
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();

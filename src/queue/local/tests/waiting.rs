@@ -405,9 +405,11 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         world.step(dir.path(), step).await;
     }
+    assert_nothing_is_loose(world.queue());
     world.come_to_rest().await;
     world.deliver_all().await;
     world.check().await;
+    assert_nothing_is_loose(world.queue());
     let dump = world.queue().dump().unwrap();
     world.queue = None;
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
