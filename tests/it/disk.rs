@@ -269,6 +269,27 @@ async fn a_start_on_a_full_disk_waits_for_room() {
     assert_eq!(status.code(), Some(1), "{log:#?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_on_a_full_disk_leaves_the_index_as_it_is() {
+    let mut disk = Disk::new(Setup::new().with_store());
+    let child = disk.serve();
+    for _ in 0..20 {
+        assert_eq!(disk.post(&child).await.unwrap().status, 200);
+    }
+    disk.play(&["free 0 *".to_owned()]);
+    disk.until_ready(&child, 503).await;
+    disk.play(&full());
+    child.signal(Signal::TERM);
+    let (status, log) = child.ended();
+    assert!(status.success(), "{log:#?}");
+    let told = |what| log.iter().any(|line| line.contains(what));
+    assert!(told("queue.closed_without_checkpoint"), "{log:#?}");
+    assert!(!told("queue.storage_failed"), "{log:#?}");
+    disk.play(&[]);
+    let child = disk.serve();
+    disk.holds_everything(&child).await;
+}
+
 /// The process ends by itself when storage fails, tells those who wait to come back, and starts again.
 async fn ends_and_starts_again(faults: &[String]) {
     let mut disk = Disk::new(Setup::new().with_store());

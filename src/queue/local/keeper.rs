@@ -12,6 +12,7 @@ use super::disk::{directory_bytes, free_bytes, is_disk_full};
 use super::index::{self, Index};
 use super::journal::{Position, Preparer, Segments};
 use super::shared::Shared;
+use crate::queue::QueueError;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 /// The index is brought to stable storage after this time at the latest: what was committed since is what the next start
@@ -27,8 +28,9 @@ pub(super) const LEAST_FREE_BYTES: u64 = 16 << 20;
 /// What the keeper is asked to do out of turn.
 #[derive(Debug)]
 pub(super) enum Chore {
-    /// Sync the index and the checkpoint; the second sync makes the checkpoint itself durable.
-    Checkpoint(oneshot::Sender<Result<(), String>>),
+    /// Sync the index and the checkpoint; the second sync makes the checkpoint itself durable. `Busy` while there is no room
+    /// for it.
+    Checkpoint(oneshot::Sender<Result<(), QueueError>>),
     /// Write and sync the index now: much has changed since the last time.
     Write,
     Stop,
@@ -57,7 +59,12 @@ impl Keeper {
             self.routine();
             match chores.recv_timeout(INTERVAL) {
                 Ok(Chore::Checkpoint(to)) => {
-                    let result = self.checkpoint(true);
+                    // What was free a moment ago may be used up by now.
+                    self.look_at_disk();
+                    let result = match self.is_full() {
+                        true => Err(QueueError::Busy("the disk is full")),
+                        false => self.checkpoint(true).map_err(QueueError::Storage),
+                    };
                     let _ = to.send(result);
                 }
                 Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -77,8 +84,7 @@ impl Keeper {
             self.index.abandon();
             return;
         }
-        let free = self.shared.free_bytes.load(Ordering::Relaxed);
-        let mut full = free < self.least_free() || self.index.is_overgrown();
+        let mut full = self.is_full();
         if !full {
             // A failure was noted.
             if self.checkpoint(false).is_ok() {
@@ -122,9 +128,9 @@ impl Keeper {
 
     /// Writes and syncs the index if it changed, and notes up to where. With `durable`, the note is synced, too.
     /// When that fails, storage has failed.
-    fn checkpoint(&mut self, durable: bool) -> Result<(), String> {
+    fn checkpoint(&mut self, durable: bool) -> Result<(), Arc<str>> {
         if let Some(failure) = self.shared.failure() {
-            return Err(failure.to_string());
+            return Err(failure.to_string().into());
         }
         // Read first: what is written below may reach further, never less far.
         let applied = self.shared.applied();
@@ -155,13 +161,19 @@ impl Keeper {
         if let Err(error) = written {
             self.shared.fail(&error.to_string());
             self.index.abandon();
-            return Err(error.to_string());
+            return Err(error.to_string().into());
         }
         if noted {
             self.checkpoint = applied;
             self.noted = Instant::now();
         }
         Ok(())
+    }
+
+    /// Whether there is no room for writing the index.
+    fn is_full(&self) -> bool {
+        let free = self.shared.free_bytes.load(Ordering::Relaxed);
+        free < self.least_free() || self.index.is_overgrown()
     }
 
     /// Bytes that have to be free for writing what stands in memory only.
