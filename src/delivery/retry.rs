@@ -30,7 +30,7 @@ pub struct RetryPolicy {
     pub cap: Duration,
     /// How waits are spread. Default [`Jitter::Equal`].
     pub jitter: Jitter,
-    /// How long a delivery may be tried, counted from its creation. Default 3 days.
+    /// How long a delivery may be tried, counted from when it falls due first. Default 3 days.
     pub max_age: SignedDuration,
 }
 

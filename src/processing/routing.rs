@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Map;
 use sha2::{Digest, Sha256};
@@ -304,7 +304,7 @@ impl Routing {
             precedence: destination.precedence,
             can_clear: destination.outbound.can_clear(),
             counts_progress: destination.outbound.counts_progress(),
-            max_age: max_age(destination, parcel.outcome, routed.not_before),
+            max_age: destination.options.retry.max_age,
             change: parcel.change.clone(),
             not_before: routed.not_before,
             origin: match parcel.change {
@@ -377,18 +377,6 @@ fn not_before(destination: &Destination, parcel: &Parcel<'_>) -> Option<Timestam
         .outbound
         .not_before(parcel.outcome)
         .max(held_back)
-}
-
-/// How long a delivery is tried, counted from its creation: what is scheduled gets its time on top.
-fn max_age(
-    destination: &Destination,
-    outcome: &Outcome,
-    not_before: Option<Timestamp>,
-) -> SignedDuration {
-    let received = i64::try_from(outcome.event.millis()).unwrap_or(i64::MAX);
-    let ahead = not_before.map_or(0, |at| at.as_millisecond().saturating_sub(received));
-    let ahead = SignedDuration::from_millis(ahead.max(0));
-    destination.options.retry.max_age.saturating_add(ahead)
 }
 
 /// Adds to `subject` what is known where nothing stands there.

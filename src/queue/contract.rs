@@ -63,6 +63,7 @@ macro_rules! contract_suite {
             refusals_leave_no_trace
             closing_stops_accepting
             settling_again_with_the_same_result_sends_nothing
+            a_delivery_that_waited_for_its_time_is_no_older_for_it
             records_are_found_by_key_and_by_place
             a_change_wakes_those_who_watch_it
             an_event_is_not_woken_by_what_it_writes
@@ -673,6 +674,20 @@ pub(crate) async fn a_redrive_of_outdated_truth_is_superseded(f: &Fixture) {
     let view = f.queue.operate(newest, Operation::Redrive).await.unwrap();
     assert_eq!(view.state, DeliveryState::Pending, "redrive anyway");
     assert_eq!(kind(&f.deliver_one().await), Some(OutcomeKind::Closed));
+}
+
+pub(crate) async fn a_delivery_that_waited_for_its_time_is_no_older_for_it(f: &Fixture) {
+    let id = f.accept(1).await;
+    let fact = Fact::Outcome(outcome(id, OutcomeKind::Shown, 1));
+    let changes = vec![LaneChange {
+        not_before: Some(later(3600)),
+        max_age: SignedDuration::from_secs(60),
+        ..change("crm-a", "t", Change::Outcome(0))
+    }];
+    let settled = f.queue.settle_event(id, mapped(vec![fact], changes)).await;
+    settled.unwrap();
+    f.clock.set(later(3600));
+    assert_eq!(f.claim_one().await.expires_at, later(3660));
 }
 
 pub(crate) async fn receipts_are_kept_with_the_lane(f: &Fixture) {

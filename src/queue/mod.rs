@@ -211,11 +211,12 @@ pub struct LaneChange {
     /// Whether the destination counts how far a call came, so that it is told when that changes, too. Without meaning
     /// for [`Mode::Each`].
     pub counts_progress: bool,
-    /// How long deliveries may be tried before they become dead letters, counted from now.
+    /// How long deliveries may be tried before they become dead letters, counted from when they fall due first: now, or at
+    /// [`LaneChange::not_before`].
     pub max_age: jiff::SignedDuration,
     /// What changes.
     pub change: Change,
-    /// The delivery of this outcome is not due before this moment.
+    /// The delivery of this outcome is not due before this moment. That it waits until then is no part of its age.
     pub not_before: Option<Timestamp>,
     /// Ties revisions to what they are about (a booking, a deal), so that taking one back leaves the
     /// others alone. 0 means unknown and ties to everything.

@@ -1,11 +1,14 @@
 //! Appointments: attendance that nobody reported, and what takes it back.
 
+use jiff::SignedDuration;
+
 use super::world::*;
 use crate::model::AppointmentChange::{
     Booked, Canceled, Ended, NoShowCleared, NoShowMarked, Rescheduled,
 };
 use crate::model::Disposition;
 use crate::model::OutcomeKind::{NoShow, Shown};
+use crate::queue::DeliveryView;
 
 const PHONE: &str = "+14155557777";
 const AT_PHONE: &str = "phone/%2B14155557777";
@@ -44,6 +47,26 @@ async fn attendance_arises_when_the_end_and_the_grace_have_passed_and_a_late_no_
         .await;
     world.settle().await;
     assert_eq!(world.held(STORE), [(AT_PHONE, "shown")], "it stands again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_that_waits_until_it_is_final_is_tried_for_its_whole_time_from_then() {
+    let config = "deliver = \"final\"\nfinal_after = \"2 days\"\nmax_age = \"1 hour\"\n";
+    let mut world = World::with(config);
+    let about = format!("call=c1 phone={PHONE}");
+    world.hear("voice", vec![call(&about, 0)]).await;
+    let booking = world.hear("cal", vec![booked((60, 90))]).await;
+    world.settle().await;
+    set(&world, 90 + 120);
+    world.settle().await;
+    let views = world.queue().deliveries_of(booking).await.unwrap();
+    let at_calls = |view: &&DeliveryView| view.destination.as_str() == CALLS;
+    let view = views.iter().find(at_calls).unwrap();
+    let due_at = view.due_at.unwrap();
+    assert!(due_at > minute(2 * DAY), "{due_at}");
+    world.clock.set(due_at);
+    let claims = world.queue().claim(&view.destination, 1).await.unwrap();
+    assert_eq!(claims[0].expires_at, due_at + SignedDuration::from_hours(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
