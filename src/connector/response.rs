@@ -72,7 +72,12 @@ impl ResponseRule {
         listed && self.when.as_ref().is_none_or(|when| when.hold(scope))
     }
 
-    pub(super) fn verdict(&self, status: u16, scope: &Roots<'_>, age: SignedDuration) -> Verdict {
+    pub(super) fn verdict(
+        &self,
+        status: u16,
+        scope: &Roots<'_>,
+        lasted: SignedDuration,
+    ) -> Verdict {
         let reason = self.reason.as_ref().and_then(|reason| reason.text(scope));
         let mut verdict = Verdict {
             kind: self.verdict,
@@ -86,7 +91,7 @@ impl ResponseRule {
         };
         if let Some(limit) = self.retry_for
             && verdict.kind == VerdictKind::Retry
-            && age >= limit
+            && lasted >= limit
         {
             verdict.kind = VerdictKind::Refused;
             verdict.reason = cut(format!("{} (for {limit:#})", verdict.reason));

@@ -105,8 +105,10 @@ impl Worker {
                 let shown = request.shown.clone();
                 match client.send(request).await {
                     Ok(answer) => {
-                        let age = self.clock.now().duration_since(claim.created_at);
-                        Tried::Sent(self.answered(dialect.as_ref(), shown, &answer, age))
+                        let same = claim.answered.filter(|last| last.status == answer.status);
+                        let since = same.map_or(now, |last| last.since);
+                        let lasted = self.clock.now().duration_since(since);
+                        Tried::Sent(self.answered(dialect.as_ref(), shown, &answer, lasted))
                     }
                     Err(SendError::Malformed(what)) => Tried::Unrenderable(what.to_owned()),
                     Err(SendError::Address(refused)) => Tried::Forbidden {
@@ -126,7 +128,7 @@ impl Worker {
         dialect: &dyn Dialect,
         request: String,
         answer: &Answer,
-        age: SignedDuration,
+        lasted: SignedDuration,
     ) -> Sent {
         let mut verdict = dialect.judge(
             &DestinationAnswer {
@@ -134,7 +136,7 @@ impl Worker {
                 headers: &answer.headers,
                 body: &answer.body,
             },
-            age,
+            lasted,
         );
         let asked_to_wait = answer
             .headers

@@ -21,8 +21,9 @@ pub trait Dialect: Send + Sync + 'static {
     /// [`Unrenderable`] with the reason; the delivery becomes a dead letter.
     fn render(&self, input: RenderInput<'_>) -> Result<PreparedRequest, Unrenderable>;
 
-    /// What an answer means for a delivery of this age, with a reason that holds no secrets.
-    fn judge(&self, answer: &DestinationAnswer<'_>, age: SignedDuration) -> Verdict;
+    /// What an answer means for a delivery that has been answered with this status for so long, with a reason that holds no
+    /// secrets.
+    fn judge(&self, answer: &DestinationAnswer<'_>, lasted: SignedDuration) -> Verdict;
 
     /// The text without this destination's secrets. Destinations repeat them in answers.
     fn scrub(&self, text: &str) -> String;
@@ -34,8 +35,8 @@ impl Dialect for Outbound {
             .map_err(|error| Unrenderable(self.scrub(&error.to_string())))
     }
 
-    fn judge(&self, answer: &DestinationAnswer<'_>, age: SignedDuration) -> Verdict {
-        self.judge(answer, age)
+    fn judge(&self, answer: &DestinationAnswer<'_>, lasted: SignedDuration) -> Verdict {
+        self.judge(answer, lasted)
     }
 
     fn scrub(&self, text: &str) -> String {

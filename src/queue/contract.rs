@@ -63,6 +63,7 @@ macro_rules! contract_suite {
             refusals_leave_no_trace
             closing_stops_accepting
             settling_again_with_the_same_result_sends_nothing
+            a_claim_knows_since_when_it_is_answered_with_the_same
             a_delivery_that_waited_for_its_time_is_no_older_for_it
             records_are_found_by_key_and_by_place
             a_change_wakes_those_who_watch_it
@@ -688,6 +689,46 @@ pub(crate) async fn a_delivery_that_waited_for_its_time_is_no_older_for_it(f: &F
     settled.unwrap();
     f.clock.set(later(3600));
     assert_eq!(f.claim_one().await.expires_at, later(3660));
+}
+
+pub(crate) async fn a_claim_knows_since_when_it_is_answered_with_the_same(f: &Fixture) {
+    f.say(1, "t", OutcomeKind::Shown, 1).await;
+    let mut claim = f.claim_one().await;
+    let mut known = vec![claim.answered];
+    for (at, status) in [
+        (10, None),
+        (20, Some(404)),
+        (30, Some(404)),
+        (40, Some(503)),
+    ] {
+        f.clock.set(later(at));
+        let attempt = Attempt {
+            started_at: later(at),
+            status,
+            ..attempt(claim.attempts + 1, VerdictKind::Retry)
+        };
+        let due_at = later(at);
+        let settlement = Settlement::Retry { attempt, due_at };
+        f.queue.settle(claim.delivery, settlement).await.unwrap();
+        claim = f.claim_one().await;
+        known.push(claim.answered);
+    }
+    let answered = |status, at| {
+        let since = later(at);
+        Some(Answered { status, since })
+    };
+    let expected = [
+        None,
+        None,
+        answered(404, 20),
+        answered(404, 20),
+        answered(503, 40),
+    ];
+    assert_eq!(known, expected);
+    f.give_up(&claim).await;
+    let redriven = f.queue.operate(claim.delivery, Operation::Redrive).await;
+    redriven.unwrap();
+    assert_eq!(f.claim_one().await.answered, None, "it starts anew");
 }
 
 pub(crate) async fn receipts_are_kept_with_the_lane(f: &Fixture) {

@@ -329,14 +329,25 @@ pub struct Claim {
     pub outcome: Option<StoredOutcome>,
     /// The furthest that the lead came, as far as the lane knows: see [`crate::truth::furthest`].
     pub furthest: Option<OutcomeKind>,
-    /// Attempts made before this one.
+    /// Attempts made before this one, since it was created or redriven.
     pub attempts: u32,
+    /// What the last of them were answered with.
+    pub answered: Option<Answered>,
     /// When the delivery was created.
     pub created_at: Timestamp,
     /// When it becomes a dead letter.
     pub expires_at: Timestamp,
     /// What earlier answers at this lane gave back (e.g. `call_id`), empty at first.
     pub receipt: Map<String, Value>,
+}
+
+/// What the last attempts at a delivery were answered with, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// When the first of these attempts began.
+    pub since: Timestamp,
 }
 
 /// How a claimed delivery ended.

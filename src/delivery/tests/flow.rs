@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::model::EventId;
-use crate::queue::QueueError;
+use crate::queue::{Answered, Claim, QueueError};
 use crate::store::{OutcomeFilter, OutcomeOrder, Store};
 
 #[tokio::test]
@@ -83,6 +83,42 @@ async fn retry_after_is_kept_to_and_holds_the_whole_destination_back() {
     bench.queue.add("crm", "second");
     bench.stop().await;
     destination.assert_done();
+}
+
+#[tokio::test]
+async fn what_may_not_be_there_yet_is_waited_for_from_the_first_such_answer_on() {
+    let destination = FakeDestination::steady(404, "no such call").await;
+    let bench = Bench::crm(&destination, options());
+    let hour_ago = |claim: &mut Claim| {
+        claim.created_at -= SignedDuration::from_hours(1);
+        claim.created_at
+    };
+    let answered = |status, since| Some(Answered { status, since });
+    let told = [
+        bench.queue.add_with("crm", "first", |claim| {
+            hour_ago(claim);
+        }),
+        bench.queue.add_with("crm", "otherwise", |claim| {
+            claim.answered = answered(503, hour_ago(claim));
+        }),
+        bench.queue.add_with("crm", "again", |claim| {
+            claim.answered = answered(404, hour_ago(claim));
+        }),
+    ];
+    let settled = loop {
+        let count = bench.queue.recorded() + 1;
+        let settled = bench.queue.settlements(count).await;
+        if told
+            .iter()
+            .all(|id| settled.iter().any(|(one, _)| one == id))
+        {
+            break settled;
+        }
+    };
+    let first = |id| settled.iter().find(|(one, _)| *one == id).unwrap();
+    let kinds = told.map(|id| kind_of(&first(id).1));
+    assert_eq!(kinds, ["retry", "retry", "dead_letter"]);
+    bench.stop().await;
 }
 
 #[tokio::test]

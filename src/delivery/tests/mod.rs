@@ -50,8 +50,9 @@ impl Dialect for PlainDialect {
         })
     }
 
-    fn judge(&self, answer: &DestinationAnswer<'_>, _age: SignedDuration) -> Verdict {
+    fn judge(&self, answer: &DestinationAnswer<'_>, lasted: SignedDuration) -> Verdict {
         let kind = match answer.status {
+            404 if lasted < SignedDuration::from_mins(10) => VerdictKind::Retry,
             200..=299 => VerdictKind::Delivered,
             401 | 403 => VerdictKind::Hold,
             408 | 429 | 500..=599 => VerdictKind::Retry,

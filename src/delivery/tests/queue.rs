@@ -68,6 +68,7 @@ impl FakeQueue {
                 outcome: Some(stored_outcome(event, OutcomeKind::Closed, now)),
                 furthest: Some(OutcomeKind::Closed),
                 attempts: 0,
+                answered: None,
                 created_at: now,
                 expires_at: now + SignedDuration::from_hours(1),
                 receipt: Map::new(),

@@ -46,7 +46,7 @@ impl Fixture {
         }
     }
 
-    async fn give_up(&self, claim: &Claim) {
+    pub(super) async fn give_up(&self, claim: &Claim) {
         let dead = Settlement::DeadLetter {
             attempt: Some(attempt(1, VerdictKind::Refused)),
             reason: "refused for good".into(),

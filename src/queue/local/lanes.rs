@@ -381,6 +381,7 @@ pub(super) fn write_note(
         tried: Vec::new(),
         turn: note.turn,
         former: 0,
+        answered: None,
     };
     tx.stage
         .put_row(Tree::Delivery, &tree::delivery(delivery), &row);

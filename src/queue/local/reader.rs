@@ -452,6 +452,7 @@ impl Reader {
                     outcome,
                     furthest,
                     attempts: row.attempts,
+                    answered: row.answered,
                     created_at: row.created_at,
                     expires_at: moment(row.expires_ms),
                     receipt,

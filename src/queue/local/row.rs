@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::{DeliveryState, Disposition, EventId, OutcomeId, OutcomeKind};
-use crate::queue::{RegistryKey, Watch};
+use crate::queue::{Answered, RegistryKey, Watch};
 
 use super::codec::{Corrupt, Get, Put};
 use super::tree::Hash16;
@@ -237,6 +237,16 @@ pub(super) fn get_outcome_id(get: &mut Get<'_>) -> Result<OutcomeId, Corrupt> {
     })
 }
 
+fn get_answered(get: &mut Get<'_>) -> Result<Option<Answered>, Corrupt> {
+    Ok(match get.small()? {
+        0 => None,
+        status => Some(Answered {
+            status,
+            since: get.time()?,
+        }),
+    })
+}
+
 /// A delivery. Its target stands in its lane's row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DeliveryRow {
@@ -263,11 +273,13 @@ pub(super) struct DeliveryRow {
     pub turn: u64,
     /// Since version 2: its fingerprint from before its event stopped saying so, when the target may know it; 0 otherwise.
     pub former: u64,
+    /// Since version 3: what the last attempts since it was created or redriven were answered with.
+    pub answered: Option<Answered>,
 }
 
 impl Row for DeliveryRow {
     const WHAT: &'static str = "delivery row";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn write(&self, out: &mut Vec<u8>) {
         out.put_text(&self.destination);
@@ -289,6 +301,11 @@ impl Row for DeliveryRow {
         put_list(out, &self.tried, |out, pointer| pointer.write(out));
         out.put_number(self.turn);
         out.put_number(self.former);
+        // 0 says that there is none.
+        out.put_number(self.answered.map_or(0, |last| u64::from(last.status)));
+        if let Some(last) = self.answered {
+            out.put_time(last.since);
+        }
     }
 
     fn read(get: &mut Get<'_>, version: u8) -> Result<Self, Corrupt> {
@@ -318,6 +335,10 @@ impl Row for DeliveryRow {
             former: match version {
                 1 => 0,
                 _ => get.number()?,
+            },
+            answered: match version {
+                1 | 2 => None,
+                _ => get_answered(get)?,
             },
         })
     }
@@ -414,8 +435,9 @@ mod tests {
             (any::<u64>(), 0..8usize, any::<String>(), any::<u32>()),
             (time(), time(), any::<[u64; 6]>()),
             prop::collection::vec(pointer(), 0..4),
+            prop::option::of((1u16.., time())),
         )
-            .prop_map(|(a, b, c, tried)| DeliveryRow {
+            .prop_map(|(a, b, c, tried, answered)| DeliveryRow {
                 destination: a.0,
                 lane: a.1,
                 outcome: a.2.map(|(event, ordinal)| {
@@ -435,6 +457,7 @@ mod tests {
                 tried,
                 turn: c.2[4],
                 former: c.2[5],
+                answered: answered.map(|(status, since)| Answered { status, since }),
             })
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use crate::model::{DeliveryId, DeliveryState, Disposition, EventId, Mode, OutcomeId};
-use crate::queue::{Attempt, Operation, QueueError, Result, Settlement};
+use crate::queue::{Answered, Attempt, Operation, QueueError, Result, Settlement};
 use crate::truth;
 
 use super::lane_row::{Holds, LaneRow, Open};
@@ -54,6 +54,13 @@ impl Case {
         let pointer = tx.stage.blob(Tree::Delivery, &key, &[&json]);
         self.row.tried.push(pointer);
         self.row.attempts = self.row.attempts.saturating_add(1);
+        let same = self.row.answered;
+        let same = same.filter(|last| Some(last.status) == attempt.status);
+        let first = |status| Answered {
+            status,
+            since: attempt.started_at,
+        };
+        self.row.answered = same.or(attempt.status.map(first));
         Ok(())
     }
 
@@ -265,6 +272,7 @@ fn redrive(tx: &mut Tx<'_>, case: &mut Case, state: DeliveryState) -> Result<()>
         "redriven by an operator".to_owned(),
     );
     case.row.attempts = 0;
+    case.row.answered = None;
     let now_ms = tx.now_ms();
     case.row.due_ms = now_ms;
     case.row.expires_ms = now_ms.saturating_add(case.row.max_age_ms);
