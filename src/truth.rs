@@ -31,19 +31,12 @@ pub struct Revision {
     pub not_before: Option<Timestamp>,
 }
 
-impl Revision {
-    /// Whether it was made by the moment: its event was stored by then.
-    fn was_made_by(&self, moment: Timestamp) -> bool {
-        u64::try_from(moment.as_millisecond()).is_ok_and(|ms| self.outcome.event.millis() <= ms)
-    }
-}
-
 /// What a withdrawal takes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Withdrawn {
     /// Outcomes of this kind, by when they occurred. Manual corrections are left alone.
     Kind(OutcomeKind),
-    /// Manual corrections of any kind, by when they were made.
+    /// Manual corrections of any kind, by when they arrived: those of earlier events, whatever the clock said.
     Manual,
 }
 
@@ -54,7 +47,7 @@ pub struct Withdrawal {
     pub event: EventId,
     /// Which ones.
     pub what: Withdrawn,
-    /// Those up to this moment.
+    /// Those up to this moment. Of manual corrections it says nothing but when they were released.
     pub up_to: Timestamp,
     /// Those about this; 0 means all.
     pub origin: u64,
@@ -90,15 +83,17 @@ impl Withdrawal {
                 Withdrawn::Kind(kind) => {
                     !manual && kind == revision.kind && revision.occurred_at <= self.up_to
                 }
-                Withdrawn::Manual => manual && revision.was_made_by(self.up_to),
+                Withdrawn::Manual => manual && revision.outcome.event < self.event,
             }
     }
 
     /// Whether everything that `other` takes back is taken back by this one, too.
     fn includes(&self, other: &Self) -> bool {
-        self.what == other.what
-            && self.up_to >= other.up_to
-            && (self.origin == 0 || self.origin == other.origin)
+        let reaches = match self.what {
+            Withdrawn::Kind(_) => self.up_to >= other.up_to,
+            Withdrawn::Manual => self.event >= other.event,
+        };
+        self.what == other.what && reaches && (self.origin == 0 || self.origin == other.origin)
     }
 }
 
@@ -408,15 +403,11 @@ mod tests {
         assert_eq!(truth(&entries[..2], Precedence::FinalFirst), Some(20));
         assert_eq!(truth(&entries[..3], Precedence::FinalFirst), Some(1));
         assert_eq!(truth(&entries, Precedence::FinalFirst), Some(40));
-        let too_early = [entries[1].clone(), release(30, 19)];
+        let too_early = [entries[1].clone(), release(19, 30)];
         assert_eq!(truth(&too_early, Precedence::FinalFirst), Some(20));
-        assert_eq!(
-            truth(
-                &[entries[1].clone(), release(30, 20)],
-                Precedence::FinalFirst
-            ),
-            None
-        );
+        // The clock was set back in between.
+        let by_arrival = [entries[1].clone(), release(21, 3)];
+        assert_eq!(truth(&by_arrival, Precedence::FinalFirst), None);
     }
 
     #[test]
@@ -517,7 +508,7 @@ mod tests {
                         about
                             && match (w.what, revision.basis) {
                                 (Withdrawn::Manual, Basis::Manual) => {
-                                    number(revision.outcome.event) as i64 <= w.up_to.as_second()
+                                    revision.outcome.event < w.event
                                 }
                                 (Withdrawn::Manual, _) | (Withdrawn::Kind(_), Basis::Manual) => {
                                     false

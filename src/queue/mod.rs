@@ -230,8 +230,7 @@ pub enum Change {
     Outcome(u16),
     /// Outcomes of this kind that occurred up to the moment no longer hold.
     Retract(OutcomeKind, Timestamp),
-    /// Manual corrections of any kind that were made up to the moment no longer hold. A correction was made
-    /// when its event was stored.
+    /// Manual corrections of any kind that arrived before this event no longer hold. The moment is that of the release.
     Release(Timestamp),
 }
 

@@ -280,6 +280,7 @@ pub(crate) async fn nothing_is_sent_before_its_moment(f: &Fixture) {
 pub(crate) async fn corrections_hold_until_they_are_released(f: &Fixture) {
     f.say(1, "t", Closed, 50).await;
     f.deliver_one().await;
+    let early = f.accept(6).await;
     let correction = f.accept(2).await;
     let manual = Outcome {
         basis: Basis::Manual,
@@ -292,17 +293,19 @@ pub(crate) async fn corrections_hold_until_they_are_released(f: &Fixture) {
     f.say(3, "t", Lost, 60).await;
     f.retract(4, "t", NoShow, 99, false).await;
     assert!(f.claim().await.is_empty(), "it holds");
-    f.clock.set(later(5));
+    // The clock is set back: what counts is the order in which they came.
+    f.clock.set(later(-3600));
     let release = f.accept(5).await;
-    let processed = |up_to| {
-        let changes = vec![change("crm-a", "t", Change::Release(later(up_to)))];
+    let processed = |at| {
+        let changes = vec![change("crm-a", "t", Change::Release(later(at)))];
         mapped(Vec::new(), changes)
     };
-    let settled = f.queue.settle_event(release, processed(-1)).await;
+    let settled = f.queue.settle_event(early, processed(5)).await;
     settled.unwrap();
     assert!(f.claim().await.is_empty(), "it was made after that");
-    let settled = f.queue.settle_event(release, processed(5)).await;
+    let settled = f.queue.settle_event(release, processed(-3600)).await;
     settled.unwrap();
+    f.clock.set(later(5));
     assert_eq!(kind(&f.deliver_one().await), Some(Lost));
 }
 
