@@ -93,12 +93,16 @@ impl Breaker {
         }
     }
 
-    /// Its state at `now`: open becomes half-open when its time has passed.
+    /// Its state at `now`: open becomes half-open when its time has passed. A clock that is set back does not make it wait
+    /// for longer than it ever would.
     pub(super) fn state(&mut self, now: Timestamp) -> BreakerState {
-        if let BreakerState::Open { until } = self.state
-            && now >= until
-        {
-            self.state = BreakerState::HalfOpen;
+        if let BreakerState::Open { until } = self.state {
+            let until = until.min(after(now, self.options.open_at_most));
+            self.state = if now < until {
+                BreakerState::Open { until }
+            } else {
+                BreakerState::HalfOpen
+            };
         }
         self.state
     }

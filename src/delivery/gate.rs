@@ -91,6 +91,7 @@ impl Gate {
             return Allowance::Nothing(None);
         }
         let breaker = self.breaker.state(now);
+        self.heed_clock(now);
         let waits = [
             self.not_before,
             self.held.as_ref().map(|held| held.next_probe),
@@ -103,6 +104,22 @@ impl Gate {
             Some(until) if until > now => Allowance::Nothing(Some(until)),
             _ if self.held.is_some() || breaker == BreakerState::HalfOpen => Allowance::Probe,
             _ => Allowance::All,
+        }
+    }
+
+    /// A clock that is set back does not make anybody wait for longer than they ever would.
+    fn heed_clock(&mut self, now: Timestamp) {
+        let waits = [
+            (self.not_before.as_mut(), THROTTLE_AT_MOST),
+            (
+                self.held.as_mut().map(|held| &mut held.next_probe),
+                self.hold_probe,
+            ),
+        ];
+        for (until, at_most) in waits {
+            if let Some(until) = until {
+                *until = (*until).min(after(now, at_most));
+            }
         }
     }
 
@@ -316,6 +333,23 @@ mod tests {
         assert_eq!(gate.allowance(at(20)), Allowance::Probe);
         gate.record(Signal::Alive, true, at(20));
         assert_eq!(gate.allowance(at(20)), Allowance::All);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_longer() {
+        let day = 86_400;
+        let mut gate = gate();
+        gate.record(Signal::Failing, false, at(day));
+        assert_eq!(gate.allowance(at(0)), Allowance::Nothing(Some(at(60))));
+        assert_eq!(gate.allowance(at(60)), Allowance::Probe);
+        gate.record(Signal::Alive, true, at(60));
+        gate.throttle(Duration::from_secs(20), at(day));
+        assert_eq!(gate.allowance(at(60)), Allowance::Nothing(Some(at(360))));
+        assert_eq!(gate.throttled_until(at(60)), Some(at(360)));
+        assert_eq!(gate.allowance(at(360)), Allowance::All);
+        gate.credentials_refused(delivery(1), "401", at(day));
+        assert_eq!(gate.allowance(at(360)), Allowance::Nothing(Some(at(660))));
+        assert_eq!(gate.allowance(at(660)), Allowance::Probe);
     }
 
     #[test]
