@@ -63,6 +63,7 @@ macro_rules! contract_suite {
             refusals_leave_no_trace
             closing_stops_accepting
             settling_again_with_the_same_result_sends_nothing
+            what_a_dead_letter_brings_outlives_retention
             a_claim_knows_since_when_it_is_answered_with_the_same
             a_delivery_that_waited_for_its_time_is_no_older_for_it
             records_are_found_by_key_and_by_place
@@ -729,6 +730,23 @@ pub(crate) async fn a_claim_knows_since_when_it_is_answered_with_the_same(f: &Fi
     let redriven = f.queue.operate(claim.delivery, Operation::Redrive).await;
     redriven.unwrap();
     assert_eq!(f.claim_one().await.answered, None, "it starts anew");
+}
+
+pub(crate) async fn what_a_dead_letter_brings_outlives_retention(f: &Fixture) {
+    let overtaken = f.say(1, "t", OutcomeKind::Shown, 20).await;
+    f.say(2, "t", OutcomeKind::Closed, 30).await;
+    f.deliver_one().await;
+    f.retract(3, "t", OutcomeKind::Closed, 99, false).await;
+    let claim = f.claim_one().await;
+    assert_eq!(claim.outcome.as_ref().unwrap().id.event, overtaken);
+    f.give_up(&claim).await;
+    f.clock.set(later(100));
+    f.queue.prune(later(50)).await.unwrap();
+    let view = f.queue.operate(claim.delivery, Operation::Redrive).await;
+    assert_eq!(view.unwrap().state, DeliveryState::Pending);
+    assert_eq!(kind(&f.deliver_one().await), Some(OutcomeKind::Shown));
+    assert!(f.queue.prune(later(50)).await.unwrap() > 0);
+    assert!(f.queue.event(overtaken).await.is_err());
 }
 
 pub(crate) async fn receipts_are_kept_with_the_lane(f: &Fixture) {

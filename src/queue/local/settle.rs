@@ -359,14 +359,45 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
         }
     }
     for lane in &row.lanes {
-        let lane: Option<LaneRow> = tx.stage.sound_row(Tree::Lane, lane)?;
-        let Some(open) = lane.and_then(|lane| lane.open) else {
+        let Some(lane) = tx.stage.sound_row::<LaneRow>(Tree::Lane, lane)? else {
             continue;
         };
-        let key = tree::delivery(open.delivery);
-        let open: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &key)?;
-        if open.is_some_and(|row| row.outcome.is_some_and(|(outcome, _)| outcome.event == id)) {
+        let waits = match lane.open {
+            Some(open) => brings(tx, open.delivery, id)?,
+            None => is_in_dead_letter(tx, id, &lane)?,
+        };
+        if waits {
             return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a delivery brings an outcome of the event.
+fn brings(tx: &Tx<'_>, delivery: DeliveryId, id: EventId) -> Result<bool> {
+    let key = tree::delivery(delivery);
+    let row: Option<DeliveryRow> = tx.stage.sound_row(Tree::Delivery, &key)?;
+    Ok(row.is_some_and(|row| row.outcome.is_some_and(|(outcome, _)| outcome.event == id)))
+}
+
+/// Whether a dead letter of another event brings the lane's truth, which is the event's. Only then a redrive makes sense,
+/// see [`why_pointless`]; and only an event that the lane remembers can have made its truth come back.
+fn is_in_dead_letter(tx: &Tx<'_>, id: EventId, lane: &LaneRow) -> Result<bool> {
+    let truth = truth::current(&lane.entries, lane.rules.precedence);
+    let truth = truth.filter(|truth| truth.outcome.event == id);
+    let is_told = |truth| lane.holds == Holds::Content(lanes::content(lane, truth).1);
+    if truth.is_none_or(is_told) {
+        return Ok(false);
+    }
+    for entry in &lane.entries {
+        let (from, to) = (entry.event(), EventId(entry.event().0.saturating_add(1)));
+        for row in tx
+            .stage
+            .range(Tree::Dead, &tree::event(from), &tree::event(to))
+        {
+            if brings(tx, tree::delivery_of(&row?.0)?, id)? {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
