@@ -63,6 +63,7 @@ macro_rules! contract_suite {
             refusals_leave_no_trace
             closing_stops_accepting
             settling_again_with_the_same_result_sends_nothing
+            what_came_and_went_at_one_moment_clears_nothing
             what_a_dead_letter_brings_outlives_retention
             a_claim_knows_since_when_it_is_answered_with_the_same
             a_delivery_that_waited_for_its_time_is_no_older_for_it
@@ -747,6 +748,29 @@ pub(crate) async fn what_a_dead_letter_brings_outlives_retention(f: &Fixture) {
     assert_eq!(kind(&f.deliver_one().await), Some(OutcomeKind::Shown));
     assert!(f.queue.prune(later(50)).await.unwrap() > 0);
     assert!(f.queue.event(overtaken).await.is_err());
+}
+
+pub(crate) async fn what_came_and_went_at_one_moment_clears_nothing(f: &Fixture) {
+    let mut all = Vec::new();
+    for (n, kind) in [(1, OutcomeKind::Shown), (2, OutcomeKind::Closed)] {
+        let id = f.accept(n).await;
+        let fact = Fact::Outcome(outcome(id, kind, n as i64));
+        let changes = vec![change("crm-a", "t", Change::Outcome(0))];
+        all.push((id, mapped(vec![fact], changes)));
+    }
+    let retracted = f.accept(3).await;
+    let retract = |kind| LaneChange {
+        can_clear: true,
+        ..change("crm-a", "t", Change::Retract(kind, later(99)))
+    };
+    let changes = [OutcomeKind::Shown, OutcomeKind::Closed].map(retract);
+    all.push((retracted, mapped(Vec::new(), changes.to_vec())));
+    let settled = f.queue.settle_events(all).await;
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+    assert!(
+        f.claim().await.is_empty(),
+        "the target was never told anything"
+    );
 }
 
 pub(crate) async fn receipts_are_kept_with_the_lane(f: &Fixture) {

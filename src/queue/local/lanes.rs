@@ -9,6 +9,7 @@ use crate::queue::{QueueError, Result};
 use crate::truth::{self, Entry, Revision};
 
 use super::lane_row::{Holds, LaneRow, Open, Rules};
+use super::line;
 use super::row::DeliveryRow;
 use super::tree::{self, Hash16, Tree};
 use super::tx::{Tx, due_after, moment};
@@ -157,10 +158,7 @@ fn close_outdated(
         return Ok(());
     }
     // From here on no worker may take it; one that has it already may still bring it to the target.
-    let free = tx.leases.block(*key);
-    if free {
-        tx.effects.blocked.push((lane.destination.clone(), *key));
-    }
+    let free = line::keep_from_claims(tx, key, lane);
     let tried = |row: &DeliveryRow| row.attempts > 0 || row.run != tx.state.run;
     if !free || row.as_ref().is_none_or(tried) || tx.leases.was_handed_out(open.delivery) {
         lane.holds = Holds::Unknown;

@@ -385,7 +385,7 @@ fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
 }
 
 /// From here on no worker may take what the lane waits for. `false` when one has it already.
-fn keep_from_claims(tx: &mut Tx<'_>, key: &Hash16, lane: &LaneRow) -> bool {
+pub(super) fn keep_from_claims(tx: &mut Tx<'_>, key: &Hash16, lane: &LaneRow) -> bool {
     let blocked = (lane.destination.clone(), *key);
     if tx.leases.block(*key) {
         tx.effects.blocked.push(blocked);
