@@ -81,6 +81,8 @@ macro_rules! contract_suite {
             each_lane_that_was_told_nothing_hears_of_no_withdrawal
             a_dead_letter_lets_its_line_go_on
             a_destination_may_change_its_mode
+            a_line_remembers_what_newer_truth_it_told
+            a_line_is_not_told_what_was_retracted_before_it_came
             nothing_is_sent_before_its_moment
             corrections_hold_until_they_are_released
         );

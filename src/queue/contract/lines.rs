@@ -233,6 +233,41 @@ pub(crate) async fn a_destination_may_change_its_mode(f: &Fixture) {
     assert_eq!(f.depth(), DestinationDepth::default());
 }
 
+pub(crate) async fn a_line_remembers_what_newer_truth_it_told(f: &Fixture) {
+    for n in 1..20 {
+        f.tell(n, Shown, 100 - n as i64).await;
+    }
+    assert_eq!(f.deliver_all().await.len(), 19);
+    let late = f.say(20, "t", NoShow, 50).await;
+    assert_eq!(f.deliver_all().await, [], "newer truth was told");
+    assert_eq!(f.states_of(late).await, [DeliveryState::Superseded]);
+    f.say(21, "t", NoShow, 200).await;
+    assert_eq!(f.deliver_all().await, [Some(NoShow)]);
+    // And back: what the lane knows stays known.
+    f.tell(22, Shown, 10).await;
+    assert_eq!(f.deliver_all().await, [Some(Shown)]);
+    let late = f.say(23, "t", FollowUp, 150).await;
+    assert_eq!(f.deliver_all().await, []);
+    assert_eq!(f.states_of(late).await, [DeliveryState::Superseded]);
+}
+
+pub(crate) async fn a_line_is_not_told_what_was_retracted_before_it_came(f: &Fixture) {
+    f.tell(1, Shown, 1).await;
+    let early = f.accept(2).await;
+    let retraction = LaneChange {
+        can_clear: false,
+        ..each("t", Change::Retract(Closed, later(9)))
+    };
+    let processed = mapped(Vec::new(), vec![retraction]);
+    f.queue.settle_event(early, processed).await.unwrap();
+    let late = f.tell(3, Closed, 5).await;
+    assert_eq!(f.states_of(late).await, [DeliveryState::Cancelled]);
+    f.tell_again(late, &[(Closed, 5)]).await;
+    assert_eq!(f.states_of(late).await.len(), 1, "nothing is noted again");
+    f.tell(4, Closed, 10).await;
+    assert_eq!(f.deliver_all().await, [Shown, Closed].map(Some));
+}
+
 pub(crate) async fn nothing_is_sent_before_its_moment(f: &Fixture) {
     let held = |id, mode| {
         let changes = vec![LaneChange {

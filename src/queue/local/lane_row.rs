@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::{Basis, DeliveryId, EventId, Mode, OutcomeKind, Precedence};
 use crate::queue::LaneChange;
-use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
+use crate::truth::{self, Entry, Revision, Withdrawal, Withdrawn};
 
 use super::codec::{Corrupt, Get, Put};
 use super::row::{Row, get_choice, get_list, get_outcome_id, put_choice, put_list, put_outcome_id};
@@ -62,6 +62,16 @@ pub(super) struct LaneRow {
     pub open: Option<Open>,
     /// What earlier answers gave back, as a JSON object; empty when they gave nothing.
     pub receipt: Vec<u8>,
+}
+
+impl LaneRow {
+    /// The furthest that the lead came, see [`truth::furthest`]; a lane that delivers each revision does not know.
+    pub(super) fn furthest(&self) -> Option<OutcomeKind> {
+        match self.mode {
+            Mode::Newest => truth::furthest(&self.entries),
+            Mode::Each => None,
+        }
+    }
 }
 
 const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest];

@@ -1,8 +1,10 @@
 //! Lanes that deliver each revision ([`Mode::Each`]): the deliveries stand in a line, one row of `line` each,
 //! and the lane's row knows only the first. A line of thousands costs its lane nothing.
 //!
-//! What an event told a lane is not remembered there either, but in the event's own deliveries: those whose
-//! fingerprint is not 0. Settling the event again compares them with what it says now. What it says already
+//! What an event told a lane is remembered in the event's own deliveries: those whose fingerprint is not 0. The lane
+//! itself has only the few entries that matter most, so that what was retracted before it came is not told, and so that
+//! older truth does not follow newer one when the lane delivers the newest only some day.
+//! Settling the event again compares them with what it says now. What it says already
 //! is not told again; what is new joins the line at its end; what it no longer says leaves the line, and when
 //! the target may know it, the target is told so, if it can be.
 //!
@@ -13,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{DeliveryId, DeliveryState, EventId, Mode, OutcomeId, OutcomeKind};
 use crate::queue::{QueueError, Result};
-use crate::truth::{Entry, Withdrawal};
+use crate::truth::{self, Entry, Withdrawal};
 
 use super::codec::{Corrupt, Get};
 use super::lane_row::{Holds, LaneRow, Open, put_entry};
@@ -44,7 +46,7 @@ pub(super) fn enter_mode(
     match (lane.mode, mode) {
         (Mode::Newest, Mode::Each) => {
             lane.mode = mode;
-            lane.entries.clear();
+            truth::compact(&mut lane.entries, lane.rules.precedence, MAX_ENTRIES);
             if let Some(open) = lane.open {
                 let delivery_key = tree::delivery(open.delivery);
                 let row = tx.stage.sound_row(Tree::Delivery, &delivery_key)?;
@@ -69,26 +71,33 @@ pub(super) fn enter_mode(
     }
 }
 
+/// Entries that such a lane remembers at most: few enough for its row to stay small.
+const MAX_ENTRIES: usize = 8;
+
 /// Something that an event says now.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     brings: Option<(OutcomeId, OutcomeKind)>,
     fingerprint: u64,
     due_ms: u64,
+    /// Another event has taken it back already.
+    retracted: bool,
 }
 
 impl Wanted {
-    fn of(tx: &Tx<'_>, entry: &Entry) -> Self {
+    fn of(tx: &Tx<'_>, entry: &Entry, others: &[Entry]) -> Self {
         match entry {
             Entry::Outcome(revision) => Self {
                 brings: Some((revision.outcome, revision.kind)),
                 fingerprint: revision.fingerprint,
                 due_ms: due_after(tx.now, revision.not_before),
+                retracted: truth::is_withdrawn(others, revision),
             },
             Entry::Withdrawal(withdrawal) => Self {
                 brings: None,
                 fingerprint: fingerprint(withdrawal),
                 due_ms: tx.now_ms(),
+                retracted: false,
             },
         }
     }
@@ -122,12 +131,19 @@ pub(super) fn revise(
     if let Some(rules) = reviser.rules {
         lane.rules = rules;
     }
-    let mut wanted: Vec<Wanted> = said.iter().map(|entry| Wanted::of(tx, entry)).collect();
+    let mut entries = lane.entries.clone();
+    entries.retain(|entry| entry.event() != reviser.event);
+    let wanted = said.iter().map(|entry| Wanted::of(tx, entry, &entries));
+    let mut wanted: Vec<Wanted> = wanted.collect();
     let gone = match_told(tx, key, reviser.event, known, &mut wanted)?;
     if gone.is_empty() && wanted.is_empty() {
         return Ok(false);
     }
-    let replaced = wanted.iter().filter(|one| one.brings.is_some()).count();
+    entries.extend_from_slice(said);
+    truth::compact(&mut entries, lane.rules.precedence, MAX_ENTRIES);
+    lane.entries = entries;
+    let is_told = |one: &&Wanted| one.brings.is_some() && !one.retracted;
+    let replaced = wanted.iter().filter(is_told).count();
     let mut known_to_target = 0;
     for id in gone {
         known_to_target += usize::from(take_back(tx, key, lane, id, replaced > 0)?);
@@ -142,6 +158,7 @@ pub(super) fn revise(
             brings: None,
             fingerprint: 0,
             due_ms: tx.now_ms(),
+            retracted: false,
         };
         tell(tx, key, lane, one, reviser)?;
     }
@@ -263,6 +280,7 @@ fn tell(
 ) -> Result<()> {
     let clears = wanted.brings.is_none();
     let (state, reason) = match (clears, lane.rules.can_clear) {
+        (false, _) if wanted.retracted => (DeliveryState::Cancelled, "it was retracted"),
         (false, _) => (DeliveryState::Pending, ""),
         (true, true) if was_told_nothing(lane) => (
             DeliveryState::Cancelled,

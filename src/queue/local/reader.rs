@@ -285,9 +285,7 @@ impl Reader {
 
     fn view(&self, id: DeliveryId, row: DeliveryRow) -> Result<DeliveryView> {
         let lane: Option<LaneRow> = self.sound_row(Tree::Lane, &row.lane)?;
-        let furthest = lane
-            .as_ref()
-            .and_then(|lane| truth::furthest(&lane.entries));
+        let furthest = lane.as_ref().and_then(LaneRow::furthest);
         let in_flight = row.state.is_open() && self.leases.is_in_flight(&row.lane, id);
         Ok(DeliveryView {
             id,
@@ -438,7 +436,7 @@ impl Reader {
             }
             return Ok(());
         };
-        let furthest = truth::furthest(&lane.entries);
+        let furthest = lane.furthest();
         let content = self
             .content(row.outcome.map(|(outcome, _)| outcome))
             .and_then(|outcome| Ok((outcome, parse_receipt(&lane.receipt)?)));

@@ -364,6 +364,7 @@ fn is_waited_for(tx: &Tx<'_>, id: EventId, row: &EventRow) -> Result<bool> {
         };
         let waits = match lane.open {
             Some(open) => brings(tx, open.delivery, id)?,
+            None if lane.mode == Mode::Each => false,
             None => is_in_dead_letter(tx, id, &lane)?,
         };
         if waits {
