@@ -16,10 +16,6 @@ use crate::model::{DeliveryId, VerdictKind};
 use crate::queue::{Attempt, Claim, Settlement};
 use crate::telemetry::mask_text;
 
-/// A delivery whose handling panics is tried so often: a fault of ours may be gone after an
-/// upgrade, but it must not go on for days.
-const PANICS_AT_MOST: u32 = 5;
-
 /// How far a try came.
 pub(super) enum Tried {
     /// The process stops; the try was given up and does not count.
@@ -154,6 +150,7 @@ impl Worker {
     }
 
     fn rule_on_sent(&self, claim: &Claim, mut sent: Sent, timing: &Timing, probe: bool) -> Ruling {
+        let give_up = self.panicked_too_often(claim.delivery, sent.panicked);
         if !sent.panicked {
             self.learn(claim.delivery, &sent, timing.now, probe);
         }
@@ -183,19 +180,18 @@ impl Worker {
                 status,
                 due_at: None,
             },
-            VerdictKind::Retry => self.rule_on_retry(claim, sent, timing),
+            VerdictKind::Retry => self.rule_on_retry(claim, sent, timing, give_up),
             VerdictKind::Hold => self.rule_on_hold(claim, sent, timing),
         }
     }
 
-    fn rule_on_retry(&self, claim: &Claim, sent: Sent, timing: &Timing) -> Ruling {
+    fn rule_on_retry(&self, claim: &Claim, sent: Sent, timing: &Timing, give_up: bool) -> Ruling {
         let failure = Failure {
             attempts: claim.attempts.saturating_add(1),
             retry_after: sent.verdict.retry_after,
             now: timing.now,
             expires_at: claim.expires_at,
         };
-        let give_up = sent.panicked && failure.attempts >= PANICS_AT_MOST;
         let due_at = self
             .options
             .retry
@@ -229,7 +225,7 @@ impl Worker {
             (ruling, !was_held)
         };
         let HoldRuling::Destination(due_at) = ruling else {
-            return self.rule_on_retry(claim, sent, timing);
+            return self.rule_on_retry(claim, sent, timing, false);
         };
         if is_new {
             self.gate_changed(timing.now);

@@ -1,5 +1,6 @@
 //! What the dispatcher of one destination and its attempts share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +16,16 @@ use super::options::DestinationOptions;
 use crate::clock::Clock;
 use crate::egress::Client;
 use crate::metrics::DestinationMetrics;
-use crate::model::DestinationName;
+use crate::model::{DeliveryId, DestinationName};
 use crate::queue::{Operation, Queue, QueueError};
 use crate::store::Store;
 
 /// Writes to the store are gathered by its writer, 512 at most: while they are committed, as many others are claimed and settled.
 const STORE_CONCURRENCY: usize = 1_024;
+
+/// A delivery whose handling panics is tried so often in a row: a fault of ours may be gone after an
+/// upgrade, but it must not go on for days.
+const PANICS_AT_MOST: u32 = 5;
 
 /// How a destination is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,6 +85,8 @@ pub(super) struct Worker {
     pub(super) unsettled: Arc<Semaphore>,
     pub(super) counts: Counts,
     pub(super) metrics: DestinationMetrics,
+    /// How often handling a delivery panicked, one time after the other.
+    panics: Mutex<HashMap<DeliveryId, u32>>,
     gate: Mutex<Gate>,
 }
 
@@ -102,6 +109,7 @@ impl Worker {
             slots: Arc::new(Semaphore::new(concurrency)),
             unsettled: Arc::new(Semaphore::new((concurrency * 4).max(256))),
             changed: Notify::new(),
+            panics: Mutex::default(),
             counts: Counts::default(),
             name,
             courier,
@@ -119,6 +127,18 @@ impl Worker {
     /// The gate. Held for moments only, never over an await.
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts how often in a row handling a delivery has panicked. Answers whether that was the last time, and begins anew
+    /// then: somebody may redrive it.
+    pub(super) fn panicked_too_often(&self, delivery: DeliveryId, panicked: bool) -> bool {
+        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = panics.remove(&delivery).unwrap_or_default();
+        let too_often = before + u32::from(panicked) >= PANICS_AT_MOST;
+        if panicked && !too_often {
+            panics.insert(delivery, before + 1);
+        }
+        too_often
     }
 
     pub(super) fn is_paused(&self) -> bool {
