@@ -243,14 +243,8 @@ fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
 }
 
 fn torn(journal: &Journal) -> Result<u64, OpenError> {
-    let path = journal.segments.path(journal.found.tail.segment);
-    if !path.exists() {
-        return Ok(0);
-    }
-    let bytes = super::journal::read_file(&path).map_err(OpenError::io("read", &path))?;
-    let rest = bytes.get(journal.found.tail.offset as usize..);
-    let last = rest.and_then(|rest| rest.iter().rposition(|byte| *byte != 0));
-    Ok(last.map_or(0, |last| last as u64 + 1))
+    let torn = open::torn(&journal.segments, journal.found.tail)?;
+    Ok(torn.iter().map(|(_, bytes)| bytes.len() as u64).sum())
 }
 
 /// What repairs and starts have put aside.

@@ -398,32 +398,50 @@ impl Opening<'_> {
     }
 }
 
-/// Keeps what stands behind the last record: normally nothing, or what a crash tore. Answers how many bytes.
+/// What stands behind the last record: normally nothing, or what a crash tore; in the tail's segment, and in later ones,
+/// which are empty unless something is very wrong.
+pub(super) fn torn(
+    segments: &Segments,
+    tail: Position,
+) -> Result<Vec<(Position, Vec<u8>)>, OpenError> {
+    let list = segments.list();
+    let list = list.map_err(OpenError::io("read", segments.dir()))?;
+    let mut torn = Vec::new();
+    for segment in list.into_iter().filter(|number| *number >= tail.segment) {
+        let offset = match segment == tail.segment {
+            true => tail.offset,
+            false => SEGMENT_HEADER,
+        };
+        let path = segments.path(segment);
+        let bytes = journal::read_file(&path).map_err(OpenError::io("read", &path))?;
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        if let Some(last) = rest.iter().rposition(|byte| *byte != 0) {
+            torn.push((Position { segment, offset }, rest[..=last].to_vec()));
+        }
+    }
+    Ok(torn)
+}
+
+/// Keeps a copy of what stands behind the last record, see [`torn`]. Answers how many bytes.
 pub(super) fn keep_torn(
     data: &Path,
     segments: &Segments,
     tail: Position,
 ) -> Result<u64, OpenError> {
-    let path = segments.path(tail.segment);
-    if !path.exists() {
-        return Ok(0);
-    }
-    let bytes = journal::read_file(&path).map_err(OpenError::io("read", &path))?;
-    let rest = bytes.get(tail.offset as usize..).unwrap_or_default();
-    let Some(last) = rest.iter().rposition(|byte| *byte != 0) else {
-        return Ok(0);
-    };
-    let torn = &rest[..=last];
     let dir = data.join("quarantine");
-    std::fs::create_dir_all(&dir).map_err(OpenError::io("create", &dir))?;
-    let copy = dir.join(format!("{:010}-{}.torn", tail.segment, tail.offset));
-    std::fs::write(&copy, torn).map_err(OpenError::io("write", &copy))?;
-    tracing::warn!(
-        bytes = torn.len(),
-        copy = %copy.display(),
-        "queue.torn_tail: what was being written when the last run ended was never acknowledged"
-    );
-    Ok(torn.len() as u64)
+    let mut kept = 0;
+    for (at, torn) in torn(segments, tail)? {
+        std::fs::create_dir_all(&dir).map_err(OpenError::io("create", &dir))?;
+        let copy = dir.join(format!("{:010}-{}.torn", at.segment, at.offset));
+        std::fs::write(&copy, &torn).map_err(OpenError::io("write", &copy))?;
+        tracing::warn!(
+            bytes = torn.len(),
+            copy = %copy.display(),
+            "queue.torn_tail: what was being written when the last run ended was never acknowledged"
+        );
+        kept += torn.len() as u64;
+    }
+    Ok(kept)
 }
 
 /// Moves the index out of the way, for whoever wants to look at it. Answers where it is now.

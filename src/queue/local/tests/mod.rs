@@ -698,6 +698,35 @@ async fn what_a_crash_tore_is_kept_and_counted() {
 }
 
 #[tokio::test]
+async fn what_stands_in_segments_behind_the_tail_is_kept_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    accept(&queue, 1).await;
+    let tail = queue.shared.applied();
+    drop(queue);
+    // The next one is prepared ahead, which is nothing to be kept.
+    for number in [tail.segment + 1, tail.segment + 2] {
+        let mut bytes = journal::segment_header(number).to_vec();
+        bytes.resize(5_000, 0);
+        if number > tail.segment + 1 {
+            bytes[100..120].fill(7);
+        }
+        std::fs::write(queue_segment(dir.path(), number), bytes).unwrap();
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let examined = examine(dir.path(), scratch.path()).unwrap();
+    assert_eq!((examined.torn_bytes, examined.damaged_bytes), (104, 0));
+    let (_queue, report) = open(dir.path());
+    assert_eq!((report.torn_bytes, report.damaged_bytes), (104, 0));
+    let kept = std::fs::read_dir(dir.path().join("quarantine")).unwrap();
+    let names: Vec<_> = kept.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(
+        names,
+        [format!("{:010}-16.torn", tail.segment + 2).as_str()]
+    );
+}
+
+#[tokio::test]
 async fn a_journal_that_is_shorter_than_the_index_knows_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, _) = open(dir.path());
