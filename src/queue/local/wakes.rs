@@ -25,6 +25,15 @@ pub(super) fn replace(tx: &mut Tx<'_>, id: EventId, old: Option<u64>, new: Optio
     tx.effects.wakes = true;
 }
 
+/// Lets these events be woken by [`wake_due`], beside whatever they themselves asked for.
+pub(super) fn wake_soon(tx: &mut Tx<'_>, events: &[EventId]) {
+    for id in events {
+        let key = registry_key::wake(tx.now_ms(), *id);
+        tx.stage.put(Tree::Wake, &key, Vec::new());
+    }
+    tx.effects.wakes |= !events.is_empty();
+}
+
 /// Marks events whose moment has come, oldest moment first. Answers how many there were.
 pub(super) fn wake_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     let end = registry_key::wake(tx.now_ms().saturating_add(1), EventId(0));
@@ -34,12 +43,14 @@ pub(super) fn wake_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
         .take(limit)
         .collect::<std::result::Result<_, _>>()?;
     for (key, _) in &due {
-        let (_, id) = registry_key::wake_of(key)?;
+        let (due_ms, id) = registry_key::wake_of(key)?;
         tx.stage.delete(Tree::Wake, key);
         let event = tree::event(id);
         if let Some(mut row) = tx.stage.sound_row::<EventRow>(Tree::Event, &event)? {
-            row.wake_ms = None;
-            tx.stage.put_row(Tree::Event, &event, &row);
+            if row.wake_ms == Some(due_ms) {
+                row.wake_ms = None;
+                tx.stage.put_row(Tree::Event, &event, &row);
+            }
             watches::mark(tx, id)?;
         }
     }

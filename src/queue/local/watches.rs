@@ -9,12 +9,13 @@ use super::codec::{Corrupt, Get, Put};
 use super::registry_key;
 use super::tree::{self, Tree};
 use super::tx::Tx;
+use super::wakes;
 
-/// Events that one change wakes at most.
+/// Events that one change wakes at once. The rest are woken as those whose moment has come, some of them in each commit.
 const MAX_WOKEN: usize = 4096;
 
 /// Watches that one change looks at most at: those that end after the moment of a place may also begin after it.
-const MAX_LOOKED_AT: usize = 4 * MAX_WOKEN;
+const MAX_LOOKED_AT: usize = 64 * MAX_WOKEN;
 
 /// First byte of a mark that has a number.
 const MARK_VERSION: u8 = 1;
@@ -62,16 +63,15 @@ pub(super) fn wake(
     woken.sort_unstable();
     woken.dedup();
     woken.retain(|id| !knows(*id));
-    if !complete || woken.len() > MAX_WOKEN {
-        tracing::warn!(
-            record = hex::encode(record.0),
-            woken = woken.len().min(MAX_WOKEN),
-            "queue.too_many_watchers"
-        );
+    if !complete {
+        let record = hex::encode(record.0);
+        tracing::warn!(record, woken = woken.len(), "queue.too_many_watchers");
     }
-    for id in woken.into_iter().take(MAX_WOKEN) {
+    let later = woken.split_off(woken.len().min(MAX_WOKEN));
+    for id in woken {
         mark(tx, id)?;
     }
+    wakes::wake_soon(tx, &later);
     Ok(())
 }
 

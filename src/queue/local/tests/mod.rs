@@ -652,7 +652,7 @@ async fn settling_again_with_the_same_result_writes_next_to_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_wakes_no_more_than_a_bounded_number() {
+async fn a_change_wakes_everybody_a_bounded_number_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, _) = open(dir.path());
     let watched = record(1, "");
@@ -675,6 +675,10 @@ async fn a_change_wakes_no_more_than_a_bounded_number() {
     }
     queue.put_records(vec![watched]).await.unwrap();
     assert_eq!(queue.stats().unprocessed, 4096);
+    queue.events_arrived().await;
+    assert_eq!(queue.wake_due(512).await.unwrap(), 512);
+    while queue.wake_due(512).await.unwrap() > 0 {}
+    assert_eq!(queue.stats().unprocessed, 5000);
 }
 
 #[tokio::test]
