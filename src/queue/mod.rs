@@ -391,7 +391,7 @@ pub enum Operation {
     Hasten,
 }
 
-/// A lane's numbers, kept up to date without scanning.
+/// A destination's numbers, kept up to date without scanning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DestinationDepth {
     /// Deliveries that still have to happen.

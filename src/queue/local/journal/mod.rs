@@ -4,8 +4,8 @@
 //! multiple of 8. A record is one commit; see [`record`] for its layout. Its checksum covers the
 //! place where it stands, so that bytes of one record, or of a body inside it, never read as another.
 //!
-//! A segment is filled with zeros and synced before it is used: a sync of an overwrite then does not
-//! wait for the file system's own journal. A segment that is left is exactly as long as its records.
+//! A segment gets its length and its blocks, which read as zeros, and is synced before it is used: an append then neither
+//! grows the file nor runs out of space half-way. A segment that is left is exactly as long as its records.
 //!
 //! Since one record at a time is written and synced, at most the very last one can be torn by a
 //! crash. Anything else that does not read is damage: it is stepped over, reported, and a copy of
