@@ -20,8 +20,10 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         .expect("the pattern is a constant and is tested")
 });
 
+/// A date of these centuries, such as a phone number hardly looks like.
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^\d{4}-\d{2}-\d{2}").expect("the pattern is a constant and is tested")
+    Regex::new(r"^((?:19|20)\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?:\D|$)")
+        .expect("the pattern is a constant and is tested")
 });
 
 /// An e-mail address with all but the first letter of its name hidden: `j…@example.com`.
@@ -68,9 +70,15 @@ pub fn mask_text(text: &str) -> Cow<'_, str> {
 
 fn mask_numbers(text: &str) -> Option<String> {
     let mut masked = String::new();
-    let mut end = 0;
-    for found in NUMBER.find_iter(text) {
-        if DATE.is_match(found.as_str()) || is_inside_a_word(text, &found.range()) {
+    let (mut end, mut from) = (0, 0);
+    while let Some(found) = NUMBER.find_at(text, from) {
+        if let Some(date) = DATE.captures(found.as_str()) {
+            // A number may follow it with but a blank between.
+            from = found.start() + date[1].len();
+            continue;
+        }
+        from = found.end();
+        if is_inside_a_word(text, &found.range()) {
             continue;
         }
         masked.push_str(&text[end..found.start()]);
@@ -104,6 +112,12 @@ mod tests {
                 "/api/calls/agent/+14155551234?preference=last",
                 "/api/calls/agent/+14…34?preference=last",
             ),
+            (
+                "no slot on 2026-05-06 415-555-1234",
+                "no slot on 2026-05-06 41…34",
+            ),
+            ("0170-55-51234", "01…34"),
+            ("2026-05-061234567", "20…67"),
         ] {
             assert_eq!(mask_text(text), masked);
         }
@@ -113,6 +127,8 @@ mod tests {
     fn dates_ids_and_short_numbers_stay() {
         for text in [
             "2026-01-02T10:20:30Z",
+            "2026-01-02 10:20:30",
+            "from 2026-01-02 to 2026-01-03",
             "evt_01h2345678901",
             "550e8400-e29b-41d4-a716-446655440000",
             "HTTP 503 after 30 s",
