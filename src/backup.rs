@@ -18,7 +18,7 @@
 //! The journal is copied first: what the store's copy knows more than the journal's is told to it again, and it
 //! takes each delivery once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -52,6 +52,9 @@ pub enum BackupError {
     /// The place for the backup is taken.
     #[error("{} exists already and is not empty: name a directory that is not there yet", .0.display())]
     Taken(PathBuf),
+    /// An outcome store, or what is left of one, stands where the backup's is to go.
+    #[error("{} stands where the outcome store is to be restored: move it away, together with its `-wal` and `-shm` files", .0.display())]
+    StoreTaken(PathBuf),
     /// The place for the backup is inside of what is backed up.
     #[error("{} is inside the data directory: name a place outside, best on another disk", .0.display())]
     Inside(PathBuf),
@@ -412,6 +415,7 @@ pub fn restore(
     File::create(&marker)
         .and_then(|file| file.sync_all())
         .map_err(cannot("write", &marker))?;
+    let mut dirs = BTreeSet::from([dir.clone()]);
     for name in manifest.files.keys() {
         let to = match (name.as_str(), store) {
             (STORE, Some(store)) => store.to_owned(),
@@ -420,11 +424,15 @@ pub fn restore(
         };
         if let Some(parent) = to.parent() {
             make_dir(parent)?;
+            dirs.insert(parent.to_owned());
         }
         copy_file(&place.join(name), &to)?;
     }
-    let synced = File::open(&dir).and_then(|dir| dir.sync_all());
-    synced.map_err(cannot("sync", &dir))?;
+    // A file is there after a power loss once its directory is on disk, too.
+    for dir in &dirs {
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(cannot("sync", dir))?;
+    }
     fs::remove_file(&marker).map_err(cannot("remove", &marker))?;
     let report = local::reopen(options)?;
     Ok(told(&manifest, report))
@@ -449,14 +457,25 @@ fn told(manifest: &Manifest, report: OpenReport) -> Restored {
 
 fn refuse_taken(dir: &Path, store: Option<&Path>) -> Result<(), BackupError> {
     let holds = something_in(dir)?;
-    // A store outside of the data directory must not be overwritten either.
-    let other = store.filter(|store| store.exists());
+    // A store outside of the data directory must not be overwritten either; and SQLite would replay what is left of another
+    // one's journal over the restored file.
+    let beside = |store: &Path, end: &str| {
+        let mut name = store.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let other = store.and_then(|store| {
+        let mut files = ["", "-wal", "-shm", "-journal"]
+            .into_iter()
+            .map(|end| beside(store, end));
+        files.find(|file| file.exists())
+    });
     match (holds, other) {
         (Some(holds), _) => Err(BackupError::NotEmpty {
             dir: dir.to_owned(),
             holds,
         }),
-        (None, Some(store)) => Err(BackupError::Taken(store.to_owned())),
+        (None, Some(file)) => Err(BackupError::StoreTaken(file)),
         (None, None) => Ok(()),
     }
 }
@@ -506,4 +525,24 @@ fn check(place: &Path, manifest: &Manifest) -> Result<(), BackupError> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_another_store_is_not_replayed_over_a_restored_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, store) = (home.path().join("data"), home.path().join("calls.sqlite"));
+        refuse_taken(&data, Some(&store)).unwrap();
+        for end in ["-wal", "-shm", "-journal", ""] {
+            let left = home.path().join(format!("calls.sqlite{end}"));
+            fs::write(&left, "").unwrap();
+            let refused = refuse_taken(&data, Some(&store)).unwrap_err().to_string();
+            let named = format!("{} stands where the outcome store", left.display());
+            assert!(refused.starts_with(&named), "{refused}");
+            fs::remove_file(&left).unwrap();
+        }
+    }
 }
