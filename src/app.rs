@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ const OPEN_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long requests may take to get their answer after storage has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// What each part gets at the least when the bridge stops, however long those before it took.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a bridge could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -274,19 +276,27 @@ impl Bridge {
     pub async fn abandon(self) {
         self.draining.cancel();
         let stopping = self.listeners.into_iter().map(Listener::stop);
-        let answers = futures_util::future::join_all(stopping);
+        let answers = join_all(stopping);
         // Whoever is not answered by then comes back by itself.
         let _answered = tokio::time::timeout(LAST_ANSWERS, answers).await;
     }
 
-    /// Stops in order: no new requests, no new attempts, everything on disk.
+    /// Stops in order: no new requests, no new attempts, everything on disk. Requests and attempts together have the time
+    /// of `server.shutdown_timeout`.
     ///
     /// # Errors
-    /// When something could not be finished. Nothing acknowledged is lost by it.
+    /// The first thing that could not be finished; what comes after it is done all the same. Nothing acknowledged is lost
+    /// by it.
     pub async fn stop(self) -> Result<(), AppError> {
         self.draining.cancel();
+        let begun = Instant::now();
+        let left = || self.drain.saturating_sub(begun.elapsed()).max(LAST_MOMENT);
+        let mut stopped = Ok(());
+        // One after the other: while the inlet answers what it has begun, the office tells that the bridge drains.
         for listener in self.listeners {
-            listener.stop().await?;
+            if let Ok(ended) = tokio::time::timeout(left(), listener.stop()).await {
+                stopped = stopped.and(ended);
+            }
         }
         self.intake.cancel();
         if !self.processor.is_finished() {
@@ -296,12 +306,13 @@ impl Bridge {
         let _ended = self.upkeep.await;
         self.lookups.join().await;
         self.outflow.cancel();
-        self.delivery.join(self.drain).await;
+        self.delivery.join(left()).await;
         if let Some(store) = &self.store {
             store.close().await;
         }
-        self.queue.close().await?;
-        Ok(())
+        let closed = self.queue.close().await;
+        stopped?;
+        Ok(closed?)
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn give(config: &Config, findings: &mut Findings<'_>, dir: &Path) {
         findings.note(Severity::Warning, None, None, wrong);
     }
     warn_of_unverified_sources(config, findings);
+    warn_of_one_listener(config, findings);
     warn_of_idle_destinations(config, findings);
     warn_of_expired_keys(config, findings);
     warn_of_stray_mappings(config, findings, dir);
@@ -40,6 +41,18 @@ fn warn_of_unverified_sources(config: &Config, findings: &mut Findings<'_>) {
             );
             findings.note(Severity::Warning, place, Some(&context), wrong);
         }
+    }
+}
+
+/// The console and the admin API are behind their token, and still nothing that the world should reach.
+fn warn_of_one_listener(config: &Config, findings: &mut Findings<'_>) {
+    if config.admin.bind == config.server.bind && config.server.bind.port() != 0 {
+        let wrong = Wrong::new(
+            "the admin side listens where webhooks come in, so whoever reaches one reaches the other",
+        )
+        .help("give `admin.bind` an address of its own, best one that only you reach; `/metrics` asks for the admin token until then");
+        let place = findings.file.place("admin.bind");
+        findings.note(Severity::Warning, place, None, wrong);
     }
 }
 

@@ -383,6 +383,21 @@ mapping = "rules/crm.toml"
 }
 
 #[test]
+fn one_listener_for_both_sides_is_warned_of() {
+    let warned = |text: &str| {
+        let warnings = told(&loaded(text, &[]).warnings);
+        warnings
+            .iter()
+            .any(|told| told.contains("the admin side listens where webhooks come in"))
+    };
+    let one = "[server]\nbind = \"0.0.0.0:8080\"\n[admin]\nbind = \"0.0.0.0:8080\"\n";
+    assert!(warned(one));
+    assert!(!warned("[server]\nbind = \"0.0.0.0:8080\"\n"));
+    // Any free port is another one each time.
+    assert!(!warned(&one.replace(":8080", ":0")));
+}
+
+#[test]
 fn what_may_not_be_meant_is_warned_of() {
     assert_eq!(loaded("", &[]).warnings.len(), 1);
     let text = r#"

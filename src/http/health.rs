@@ -6,6 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Admin;
 use super::state::{Inlet, Office};
 use crate::lookup::LookupState;
 use crate::model::SourceName;
@@ -78,6 +79,18 @@ pub(super) async fn ready_to_receive(inlet: web::Data<Inlet>) -> HttpResponse {
     answer(readiness.status(), &json!({ "status": word }))
 }
 
+/// Readiness where one address serves both sides: who brings the admin token is told more than the world.
+pub(super) async fn ready_on_both_sides(
+    admin: Option<Admin>,
+    inlet: web::Data<Inlet>,
+    office: web::Data<Office>,
+) -> HttpResponse {
+    match admin {
+        Some(_) => ready(office).await,
+        None => ready_to_receive(inlet).await,
+    }
+}
+
 fn held(office: &Office) -> Vec<String> {
     office
         .delivery
@@ -120,4 +133,9 @@ pub(super) async fn metrics(office: web::Data<Office>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(office.metrics.render())
+}
+
+/// The same where the world reaches it: for who brings the admin token.
+pub(super) async fn metrics_for_admins(_: Admin, office: web::Data<Office>) -> HttpResponse {
+    metrics(office).await
 }

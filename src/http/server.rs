@@ -119,6 +119,7 @@ fn routes(
         }
     };
     let mut common = vec![get("/health/live", health::live)];
+    let on_both_sides = inlet.is_some();
     if let Some(inlet) = inlet {
         let apis = inlet.apis.clone();
         config.app_data(inlet);
@@ -130,8 +131,13 @@ fn routes(
     }
     if let Some(office) = office {
         config.app_data(office);
-        common.push(get("/health/ready", health::ready));
-        common.push(get("/metrics", health::metrics));
+        if on_both_sides {
+            common.push(get("/health/ready", health::ready_on_both_sides));
+            common.push(get("/metrics", health::metrics_for_admins));
+        } else {
+            common.push(get("/health/ready", health::ready));
+            common.push(get("/metrics", health::metrics));
+        }
         common.push(get("/", console::door));
         admin::routes(config);
         console::routes(config);

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Reply, Setup, Talk, TestBridge, client, eventually};
+use crate::support::{ADMIN_TOKEN, Reply, Setup, Talk, TestBridge, client, eventually};
 
 async fn ask(side: &str, method: Method, path: &str) -> Reply {
     let request = client().request(method, format!("{side}{path}"));
@@ -78,4 +78,31 @@ async fn a_bridge_that_stops_is_not_ready_and_answers_what_it_has_begun() {
         assert_eq!(begun.answer().await.0, 401, "it was not signed");
     };
     tokio::join!(bridge.stop(), watching);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_address_serves_both_sides_the_world_hears_no_more_than_at_the_inlet() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let bridge = Setup::new()
+        .set("SERVER__BIND", &address)
+        .set("ADMIN__BIND", &address)
+        .start()
+        .await;
+    let [inlet, office] = sides(&bridge);
+    assert_eq!(inlet, office);
+    let told = ask(&office, Method::GET, "/health/ready").await;
+    assert_eq!(
+        (told.status, told.json()),
+        (200, json!({ "status": "ready" }))
+    );
+    assert_eq!(ask(&office, Method::GET, "/metrics").await.status, 401);
+    for (path, word) in [("/health/ready", "unprocessed"), ("/metrics", "# TYPE")] {
+        let request = bridge.admin(Method::GET, path).bearer_auth(ADMIN_TOKEN);
+        let reply = Reply::of(request.send().await.unwrap()).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(reply.body.contains(word), "{reply:?}");
+    }
+    bridge.stop().await;
 }

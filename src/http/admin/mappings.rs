@@ -32,10 +32,12 @@ pub(super) fn refresh(office: &Office) -> Result<Vec<String>, ApiError> {
         match source.reload() {
             Ok(false) => {}
             Ok(true) => {
+                crate::metrics::config_reloaded(true);
                 tracing::info!(target: "mapping.reloaded", source = %source.name, "new rules hold");
                 reloaded.push(source.name.to_string());
             }
             Err(mistakes) => {
+                crate::metrics::config_reloaded(false);
                 let told = mistakes.iter().map(tell).collect::<Vec<_>>().join("; ");
                 tracing::warn!(target: "mapping.refused", source = %source.name, mistakes = %told, "the old rules go on holding");
                 return Err(ApiError::new(
