@@ -141,14 +141,17 @@ fn assign(
 /// Words for people without the holes that missing parts leave: `Order {name} paid` is `Order paid`, and
 /// `Deal won: {name}` is `Deal won`.
 fn without_gaps(datum: Datum<'_>) -> Datum<'_> {
-    const LOOSE: [char; 7] = [' ', ':', ',', ';', '–', '·', '('];
+    const LOOSE: [char; 6] = [' ', ':', ',', ';', '–', '·'];
     let Datum::Text(text) = datum else {
         return datum;
     };
     let text = text.replace("()", "");
     let lines = text.lines().map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        words.join(" ").trim_matches(LOOSE).to_owned()
+        let words = words.join(" ");
+        // A bracket that opens belongs to what follows; at the end nothing does.
+        let ends_well = words.trim_end_matches(|c| c == '(' || LOOSE.contains(&c));
+        ends_well.trim_start_matches(LOOSE).to_owned()
     });
     let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
     Datum::Text(lines.join("\n").into())

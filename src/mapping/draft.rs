@@ -125,8 +125,18 @@ fn identifier(datum: &Datum<'_>) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// An address without what people and forms write around it: `Ada <ada@x.com>`, `mailto:ada@x.com`, `ada@x.com;`.
+fn bare_address(text: &str) -> &str {
+    let text = text.trim_end_matches([';', ',', ' ']);
+    let inner = text
+        .strip_suffix('>')
+        .and_then(|named| named.rsplit_once('<'));
+    let text = inner.map_or(text, |(_, address)| address);
+    text.strip_prefix("mailto:").unwrap_or(text).trim()
+}
+
 fn email(datum: &Datum<'_>) -> Result<String, String> {
-    let text = identifier(datum)?.to_lowercase();
+    let text = bare_address(&identifier(datum)?.to_lowercase()).to_owned();
     let is_address = text
         .split_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
@@ -254,5 +264,22 @@ mod tests {
         let mut draft = Draft::default();
         draft.put(&Key::Email, Datum::Json(&email), None).unwrap();
         assert_eq!(draft.subject.email.as_deref(), Some("ada@example.com"));
+    }
+
+    #[test]
+    fn an_address_is_read_without_what_is_written_around_it() {
+        for text in [
+            "Ada <ada@x.com>",
+            "\"Lovelace, Ada\" <mailto:ada@x.com>",
+            "mailto:ada@x.com",
+            "ada@x.com;",
+            "ada@x.com, ",
+        ] {
+            let read = email(&Datum::Json(&json!(text)));
+            assert_eq!(read.as_deref(), Ok("ada@x.com"), "{text}");
+        }
+        for text in ["ada@x.com; bob@x.com", "Ada <ada>", "<>", "ada@x.com <bob"] {
+            assert!(email(&Datum::Json(&json!(text))).is_err(), "{text}");
+        }
     }
 }

@@ -107,80 +107,57 @@ impl Operation {
     /// Applies it to something that is there.
     pub(super) fn apply<'v>(
         &self,
-        input: Datum<'v>,
+        input: &Datum<'v>,
         scope: &dyn Scope,
     ) -> Result<Datum<'v>, Unusable> {
-        let unreadable = |input: &Datum<'_>| {
-            Unusable::Unreadable(format!("`{}` cannot read {}", self.name(), quoted(input)))
+        let unreadable =
+            || Unusable::Unreadable(format!("`{}` cannot read {}", self.name(), quoted(input)));
+        let text = || {
+            let text = input.clone().into_text();
+            text.ok_or_else(unreadable)
         };
-        match self {
-            Self::Default(_) => return Ok(input),
-            Self::Money | Self::MoneyComma => {
-                return self
-                    .money(&input)
-                    .map(Datum::Decimal)
-                    .ok_or_else(|| unreadable(&input));
-            }
-            Self::MinorUnits(argument) => return minor_units(&input, argument, scope),
+        let moment = |at: Result<Timestamp, _>| at.ok().map(Datum::Moment);
+        // `None`: it cannot be read.
+        let given = match self {
+            Self::Default(_) => Some(input.clone()),
+            Self::Money | Self::MoneyComma => self.money(input).map(Datum::Decimal),
+            Self::MinorUnits(argument) => return minor_units(input, argument, scope),
             Self::Minus(argument) => {
                 let less = argument.get(scope, "minus", numeric_text)?;
-                return number(&input)
-                    .and_then(|whole| whole.checked_sub(less))
-                    .map(Datum::Decimal)
-                    .ok_or_else(|| unreadable(&input));
+                let rest = number(input).and_then(|whole| whole.checked_sub(less));
+                rest.map(Datum::Decimal)
             }
             Self::Times(factor) => {
                 let factor = factor.get(scope, "times", numeric_text)?;
-                return number(&input)
-                    .and_then(|number| reckon::product(number, factor))
-                    .map(Datum::Decimal)
-                    .ok_or_else(|| unreadable(&input));
+                let product = number(input).and_then(|number| reckon::product(number, factor));
+                product.map(Datum::Decimal)
             }
             Self::Later(count, unit) | Self::Earlier(count, unit) => {
                 let count = count.get(scope, self.name(), numeric_text)?;
                 let back = matches!(self, Self::Earlier(..));
-                return moment_of(&input)
+                moment_of(input)
                     .and_then(|at| reckon::shifted(at, if back { -count } else { count }, *unit))
                     .map(Datum::Moment)
-                    .ok_or_else(|| unreadable(&input));
             }
-            Self::Unix(unit) => {
-                return moment_of(&input)
-                    .and_then(|at| reckon::since_epoch(at, *unit))
-                    .map(Datum::Decimal)
-                    .ok_or_else(|| unreadable(&input));
-            }
-            Self::Table(name) => return look_up(&input, name, scope),
-            _ => {}
-        }
-        let Some(text) = input.clone().into_text() else {
-            return Err(unreadable(&input));
-        };
-        self.apply_to_text(text, scope)?
-            .ok_or_else(|| unreadable(&input))
-    }
-
-    /// `Ok(None)`: it cannot be read.
-    fn apply_to_text<'v>(
-        &self,
-        text: Cow<'v, str>,
-        scope: &dyn Scope,
-    ) -> Result<Option<Datum<'v>>, Unusable> {
-        let moment = |at: Result<Timestamp, _>| at.ok().map(Datum::Moment);
-        Ok(match self {
-            Self::Lower => Some(Datum::Text(text.to_lowercase().into())),
-            Self::Upper => Some(Datum::Text(text.to_uppercase().into())),
-            Self::Trim => Some(Datum::Text(text.trim().to_owned().into())),
-            Self::LastSegment => Some(Datum::Text(last_segment(&text).to_owned().into())),
+            Self::Unix(unit) => moment_of(input)
+                .and_then(|at| reckon::since_epoch(at, *unit))
+                .map(Datum::Decimal),
+            Self::Table(name) => return look_up(input, name, scope),
+            Self::Text => Some(Datum::Text(text()?)),
+            Self::Lower => Some(Datum::Text(text()?.to_lowercase().into())),
+            Self::Upper => Some(Datum::Text(text()?.to_uppercase().into())),
+            Self::Trim => Some(Datum::Text(text()?.trim().to_owned().into())),
+            Self::LastSegment => Some(Datum::Text(last_segment(&text()?).to_owned().into())),
             Self::Digits => {
-                let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+                let digits: String = text()?.chars().filter(char::is_ascii_digit).collect();
                 (!digits.is_empty()).then(|| Datum::Text(digits.into()))
             }
-            Self::Sha256 => Some(Datum::Text(reckon::sha256(&text).into())),
-            Self::Uuid => Some(Datum::Text(reckon::uuid(&text).into())),
-            Self::Cut(count) => Some(Datum::Text(text.chars().take(*count).collect())),
-            Self::Replace(from, to) => Some(Datum::Text(replaced(&text, from, to).into())),
+            Self::Sha256 => Some(Datum::Text(reckon::sha256(&text()?).into())),
+            Self::Uuid => Some(Datum::Text(reckon::uuid(&text()?).into())),
+            Self::Cut(count) => Some(Datum::Text(text()?.chars().take(*count).collect())),
+            Self::Replace(from, to) => Some(Datum::Text(replaced(&text()?, from, to).into())),
             Self::Phone(argument) => {
+                let text = text()?;
                 let region = match argument {
                     Some(argument) => {
                         Some(argument.get(scope, "phone", |code| parse_region(code).ok())?)
@@ -189,13 +166,12 @@ impl Operation {
                 };
                 parse_phone(&text, region).ok().map(Datum::Phone)
             }
-            Self::Time => moment(parse_time(&text)),
-            Self::TimeSeconds => moment(parse_unix_seconds(&text)),
-            Self::TimeMillis => moment(parse_unix_millis(&text)),
-            Self::Date(pattern) => moment(parse_time_with(pattern, &text)),
-            // `Text`; the others were applied before.
-            _ => Some(Datum::Text(text)),
-        })
+            Self::Time => moment(parse_time(&text()?)),
+            Self::TimeSeconds => moment(parse_unix_seconds(&text()?)),
+            Self::TimeMillis => moment(parse_unix_millis(&text()?)),
+            Self::Date(pattern) => moment(parse_time_with(pattern, &text()?)),
+        };
+        given.ok_or_else(unreadable)
     }
 
     fn money(&self, input: &Datum<'_>) -> Option<Decimal> {

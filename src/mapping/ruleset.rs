@@ -318,6 +318,13 @@ fn read_batch(item: &Spanned<DeValue<'_>>, cx: &mut Collector) -> Option<Batch> 
         DeValue::Boolean(true) => Some(Batch::Body),
         DeValue::Boolean(false) => Some(Batch::No),
         DeValue::String(text) => match Path::parse(text, &["event"]) {
+            // It would take the first list, and lose the others.
+            Ok(path) if path.is_many() => {
+                let help = "name the list itself, without `[*]`; lists within a list cannot be taken apart";
+                let message = format!("`{text}` names several lists, and `batch` takes one");
+                cx.error(item.span(), message, Some(help.to_owned()));
+                None
+            }
             Ok(path) => Some(Batch::At(path)),
             Err(mistake) => {
                 cx.text_mistake(item, mistake);

@@ -343,7 +343,7 @@ impl Lookup {
         let mut failed = None;
         for operation in &self.operations {
             match (current.take(), operation) {
-                (Some(datum), operation) => match operation.apply(datum, scope) {
+                (Some(datum), operation) => match operation.apply(&datum, scope) {
                     Ok(datum) => current = Some(datum).filter(|datum| !datum.is_nothing()),
                     Err(unusable) => failed = Some(unusable),
                 },

@@ -1,5 +1,7 @@
 //! Moments as vendors write them. The unit is always spelled out, never guessed.
 
+use std::borrow::Cow;
+
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
@@ -45,9 +47,22 @@ pub fn parse_time(text: &str) -> Result<Timestamp, MomentError> {
     if text.len() > 64 {
         return Err(refuse(text));
     }
-    read_time(text)
+    read_time(&zone_joined(text))
         .filter(|at| is_writable(*at))
         .ok_or_else(|| refuse(text))
+}
+
+/// A time with the blank taken away that some write before its zone: `2026-05-06 11:00:00 UTC`, `… 11:00:00 -04:00`.
+fn zone_joined(text: &str) -> Cow<'_, str> {
+    let joined = text.rsplit_once(' ').and_then(|(at, zone)| {
+        let zone = match zone {
+            "UTC" | "GMT" | "Z" => "Z",
+            offset if offset.starts_with(['+', '-']) => offset,
+            _ => return None,
+        };
+        at.contains(':').then(|| format!("{}{zone}", at.trim_end()))
+    });
+    joined.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 fn read_time(text: &str) -> Option<Timestamp> {
@@ -73,12 +88,17 @@ pub fn parse_time_with(pattern: &str, text: &str) -> Result<Timestamp, MomentErr
     let parts = jiff::fmt::strtime::parse(pattern, text).map_err(|_unfit| refuse(text))?;
     parts
         .to_timestamp()
-        .or_else(|_no_zone| {
+        .or_else(|_no_offset_or_time| {
             let at = match parts.to_datetime() {
                 Ok(at) => at,
                 Err(_no_time) => parts.to_date()?.to_datetime(jiff::civil::Time::midnight()),
             };
-            at.to_zoned(TimeZone::UTC).map(|z| z.timestamp())
+            let zone = match (parts.offset(), parts.iana_time_zone()) {
+                (Some(offset), _) => offset.to_time_zone(),
+                (None, Some(name)) => TimeZone::get(name)?,
+                (None, None) => TimeZone::UTC,
+            };
+            at.to_zoned(zone).map(|z| z.timestamp())
         })
         .ok()
         .filter(|at| is_writable(*at))
@@ -133,6 +153,9 @@ mod tests {
                 "2026-05-06T05:00:00Z",
             ),
             ("2026-05-06T10:00:00+14:00", "2026-05-05T20:00:00Z"),
+            ("2026-05-06 11:00:00 UTC", "2026-05-06T11:00:00Z"),
+            ("2026-05-06 11:00:00 +0000", "2026-05-06T11:00:00Z"),
+            ("2026-05-06 11:00:00 -04:00", "2026-05-06T15:00:00Z"),
         ] {
             assert_eq!(parse_time(text).unwrap().to_string(), expected, "{text}");
         }
@@ -148,6 +171,9 @@ mod tests {
             "2026-05-06T10:00:00+99:00",
             "2026-05-06T10:00:00[Europe/Atlantis]",
             "2026-05-06T10:00:00+25:00[Europe/Berlin]",
+            "2026-05-06T10:00:00+05:00 UTC",
+            "2026-05-06 11:00:00 +25:00",
+            "2026-05-06 11:00:00 PDT",
         ] {
             assert!(parse_time(text).is_err(), "{text} should be refused");
         }
@@ -182,12 +208,29 @@ mod tests {
     }
 
     #[test]
-    fn a_stated_pattern_reads_a_date() {
-        assert_eq!(
-            parse_time_with("%d.%m.%Y", "06.05.2026")
-                .unwrap()
-                .to_string(),
-            "2026-05-06T00:00:00Z"
-        );
+    fn a_stated_pattern_reads_a_date_in_the_zone_that_the_text_names() {
+        for (pattern, text, expected) in [
+            ("%d.%m.%Y", "06.05.2026", "2026-05-06T00:00:00Z"),
+            (
+                "%d.%m.%Y %H:%M %Q",
+                "06.05.2026 10:00 Europe/Berlin",
+                "2026-05-06T08:00:00Z",
+            ),
+            (
+                "%d.%m.%Y %Q",
+                "06.05.2026 Asia/Tokyo",
+                "2026-05-05T15:00:00Z",
+            ),
+            ("%d.%m.%Y %z", "06.05.2026 -0400", "2026-05-06T04:00:00Z"),
+            (
+                "%d.%m.%Y %H:%M %z",
+                "06.05.2026 10:00 +0200",
+                "2026-05-06T08:00:00Z",
+            ),
+        ] {
+            let read = parse_time_with(pattern, text).unwrap();
+            assert_eq!(read.to_string(), expected, "{pattern}");
+        }
+        assert!(parse_time_with("%d.%m.%Y %Q", "06.05.2026 Europe/Atlantis").is_err());
     }
 }

@@ -43,9 +43,10 @@ pub fn currency(code: &str) -> Result<Currency, MoneyError> {
         .map_err(|_unknown| MoneyError::Currency(code.chars().take(20).collect()))
 }
 
-/// Reads an amount with a decimal point: `1234.5`, `1,234.50`, `$ 1,234,567.891`, `12 345.6`, `.5`.
-/// Anything that would have to be guessed (`1.234,50`, `1,5`, words) is refused, and so is a currency's code, which would be
-/// lost.
+/// Reads an amount with a decimal point: `1234.5`, `1,234.50`, `$ 1,234,567.891`, `12 345.6`, `1’234.50`, `12,34,567`, `.5`,
+/// and `(1,234.50)` as accountants write what is negative.
+/// Anything that would have to be guessed (`1.234,50`, `1,5`, words) is refused, and so are a currency's code, which would be
+/// lost, and more digits than are kept exactly.
 ///
 /// # Errors
 /// [`MoneyError::Amount`].
@@ -69,19 +70,26 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
     let trimmed = text
         .trim()
         .trim_matches(|c: char| c.is_whitespace() || is_currency_sign(c));
-    let (sign, digits) = match trimmed.strip_prefix('-') {
-        Some(rest) => (
-            "-",
-            rest.trim_start_matches(|c: char| c == ' ' || is_currency_sign(c)),
-        ),
-        None => ("", trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    let in_brackets = trimmed
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'));
+    let (sign, digits) = match (in_brackets, trimmed.strip_prefix(['-', '\u{2212}'])) {
+        (Some(inner), _) => ("-", inner),
+        (None, Some(rest)) => ("-", rest),
+        (None, None) => ("", trimmed.strip_prefix('+').unwrap_or(trimmed)),
     };
+    let digits = digits.trim_matches(|c: char| c == ' ' || is_currency_sign(c));
     let (whole, fraction) = digits.split_once(decimal).unwrap_or((digits, ""));
     let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     if !all_digits(fraction) || (digits.contains(decimal) && fraction.is_empty()) {
         return Err(refuse());
     }
-    let space = |c: char| c == ' ' || c == '\u{a0}' || c == '\u{202f}' || c == '\'';
+    let space = |c: char| {
+        matches!(
+            c,
+            ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\'' | '\u{2019}'
+        )
+    };
     let parts: Vec<&str> = if whole.contains(group) {
         whole.split(group).collect()
     } else {
@@ -90,11 +98,19 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
     let [first, groups @ ..] = parts.as_slice() else {
         return Err(refuse());
     };
-    let grouped_in_threes = groups.iter().all(|g| g.len() == 3 && all_digits(g));
+    let grouped_in =
+        |size: usize, groups: &[&str]| groups.iter().all(|g| g.len() == size && all_digits(g));
+    // As in India: 12,34,567.
+    let is_in_lakhs = match groups {
+        [twos @ .., last] if group == ',' && first.len() <= 2 => {
+            grouped_in(2, twos) && grouped_in(3, &[last])
+        }
+        _ => false,
+    };
     let is_bare_fraction = first.is_empty() && groups.is_empty() && !fraction.is_empty();
     let first_fits = is_bare_fraction
         || (!first.is_empty() && all_digits(first) && (groups.is_empty() || first.len() <= 3));
-    if !grouped_in_threes || !first_fits {
+    if !(is_in_lakhs || grouped_in(3, groups)) || !first_fits {
         return Err(refuse());
     }
     let plain = format!(
@@ -102,7 +118,7 @@ fn parse_grouped(text: &str, decimal: char, group: char) -> Result<Decimal, Mone
         parts.concat(),
         if fraction.is_empty() { "" } else { "." }
     );
-    Decimal::from_str(&plain).map_err(|_unreadable| refuse())
+    Decimal::from_str_exact(&plain).map_err(|_unreadable| refuse())
 }
 
 fn is_currency_sign(c: char) -> bool {
@@ -141,6 +157,14 @@ mod tests {
             ("-$.05", "-0.05"),
             ("-$42.10", "-42.10"),
             ("1234567890123.45", "1234567890123.45"),
+            ("1’234.50", "1234.50"),
+            ("1\u{2009}234.50", "1234.50"),
+            ("(1,234.50)", "-1234.50"),
+            ("($12)", "-12"),
+            ("\u{2212}5.00", "-5.00"),
+            ("+$12", "12"),
+            ("1,23,456.00", "123456.00"),
+            ("12,34,567", "1234567"),
         ] {
             assert_eq!(parse_amount(text).unwrap().to_string(), expected, "{text}");
         }
@@ -150,7 +174,12 @@ mod tests {
             "next Tuesday",
             "",
             "1e400",
-            "1,23,456",
+            "1,23,45",
+            "123,45,678",
+            "12,34,56",
+            "(-5)",
+            "(5",
+            "12345678901234567890.1234567890",
             "--1",
             "1.",
             ".",

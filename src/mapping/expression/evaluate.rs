@@ -250,7 +250,7 @@ impl<'v, 'b> Evaluator<'v, 'b> {
             self.budget.spend_text(text.len())?;
         }
         let result = operation
-            .apply(input, self.scope)
+            .apply(&input, self.scope)
             .map_err(|unusable| match unusable {
                 Unusable::NoRow(why) => Fault::NoRow(why),
                 Unusable::Unreadable(why) => Fault::Unusable(why),

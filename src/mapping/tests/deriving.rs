@@ -76,6 +76,7 @@ fn notes_have_no_holes_where_something_is_missing() {
         ("Deal won: {event.name}", Some("Deal won")),
         ("{event.type}: {event.stage}", Some("won")),
         ("{event.stage} ({event.name})", Some("won")),
+        ("({event.kind}) {event.name}", Some("(deal)")),
         ("{event.stage}:  {event.kind}", Some("won:  deal")),
         ("{event.type}: {event.name}", None),
     ] {

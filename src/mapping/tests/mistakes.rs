@@ -44,6 +44,19 @@ fn an_unknown_operator_is_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_batch_of_several_lists_is_refused_since_only_the_first_would_be_taken() {
+    let text = "format = 1\nbatch = \"event.entry[*].changes\"\n\n[[rule]]\nid = \"r\"\noutcome = \"closed\"\n";
+    assert_eq!(
+        only(text),
+        (
+            "`event.entry[*].changes` names several lists, and `batch` takes one".into(),
+            (2, 9),
+            "name the list itself, without `[*]`; lists within a list cannot be taken apart".into()
+        )
+    );
+}
+
+#[test]
 fn an_unknown_outcome_is_named_with_all_known_ones() {
     assert_eq!(
         only(&rule("outcome = \"noshow\"")),
