@@ -251,12 +251,12 @@ impl Move {
         if self.ids.is_empty() && !self.dry_run && self.consent.is_asked() {
             let mut count = body.clone();
             count["dry_run"] = true.into();
-            let count = client.post(&path, &count).await?["deliveries"].as_u64();
+            let count = in_all(&client, &path, count).await?["deliveries"].as_u64();
             let (one, many) = DEAD_LETTERS;
             let many = counted(count.unwrap_or(0), one, many);
             self.consent.ask(&format!("{verb} {many}?"))?;
         }
-        let answer = client.post(&path, &body).await?;
+        let answer = in_all(&client, &path, body).await?;
         if output.is_json() {
             output.json(&answer);
         } else if self.dry_run {
@@ -275,6 +275,39 @@ impl Move {
             output.warn(&Output::cell(&refusal["reason"]));
         }
         Ok(exit)
+    }
+}
+
+/// The answers to a request and to those that go on where the one before stopped, put together.
+async fn in_all(client: &Client, path: &str, mut body: Value) -> Result<Value, Failure> {
+    let mut all = client.post(path, &body).await?;
+    loop {
+        let next = all.as_object_mut().and_then(|all| all.remove("next"));
+        let Some(next) = next.filter(|next| !next.is_null()) else {
+            return Ok(all);
+        };
+        body["after"] = next;
+        let more = client.post(path, &body).await?;
+        join(&mut all, more);
+    }
+}
+
+/// Adds the lists and numbers of one answer to those of another; all else is the later one's.
+fn join(all: &mut Value, more: Value) {
+    let Value::Object(more) = more else {
+        return;
+    };
+    for (name, more) in more {
+        let there = &mut all[&name];
+        match (there.as_array_mut(), more) {
+            (Some(list), Value::Array(more)) => list.extend(more),
+            (_, more) => {
+                *there = match (there.as_u64(), more.as_u64()) {
+                    (Some(one), Some(other)) => (one + other).into(),
+                    _ => more,
+                };
+            }
+        }
     }
 }
 
@@ -321,6 +354,17 @@ fn became(moved: &Value, delivered: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_that_go_on_are_put_together() {
+        let mut all = json!({ "moved": [1], "refused": [], "deliveries": 2, "dry_run": true });
+        let more = json!({ "moved": [2], "refused": [3], "deliveries": 5, "dry_run": true, "next": "dlv_1" });
+        join(&mut all, more);
+        assert_eq!(
+            all,
+            json!({ "moved": [1, 2], "refused": [3], "deliveries": 7, "dry_run": true, "next": "dlv_1" })
+        );
+    }
 
     #[test]
     fn what_was_moved_is_told_by_what_it_became() {

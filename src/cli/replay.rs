@@ -211,6 +211,14 @@ impl Replay {
                 "{} would be replayed: {changed} would change, {reach} of them for a destination",
                 counted(events, "event", "events")
             ));
+            let wakes = |d: &&Value| d["registries"] == true;
+            let waking = tally.differences.iter().filter(wakes).count();
+            if waking > 0 {
+                output.line(&format!(
+                    "{waking} of them would change what is known of appointments, calls, deals or contacts: other events that read it are processed \
+                     again then, and what they change is not told here"
+                ));
+            }
         } else {
             output.line(&counted(
                 events,
@@ -300,6 +308,26 @@ pub(super) fn told(difference: &Value) -> String {
             said(&target["after"]),
         ));
     }
+    let notes = |notes: &Value| {
+        let notes = notes.as_array().into_iter().flatten().map(Output::cell);
+        match notes.collect::<Vec<_>>() {
+            none if none.is_empty() => "nothing".to_owned(),
+            notes => notes.join("; "),
+        }
+    };
+    let attendance = &difference["attendance"];
+    if !attendance.is_null() {
+        text.push_str(&format!(
+            "  registry: {} → {}\n",
+            notes(&attendance["before"]),
+            notes(&attendance["after"])
+        ));
+    }
+    if difference["registries"] == true {
+        text.push_str(
+            "  registry: what it tells of its appointment, call, deal or contact changes\n",
+        );
+    }
     text.lines()
         .map(|line| format!("{}\n", plain(line)))
         .collect()
@@ -312,7 +340,10 @@ fn said(all: &Value) -> String {
         .into_iter()
         .flatten()
         .map(|one| match one["takes_back"].as_str() {
-            Some(kind) => format!("takes back {kind}"),
+            Some(kind) => match one["up_to"].as_str() {
+                Some(moment) => format!("takes back {kind} up to {}", plain(moment)),
+                None => format!("takes back {kind}"),
+            },
             None => one
                 .as_object()
                 .into_iter()
@@ -351,13 +382,17 @@ mod tests {
             "targets": [{
                 "destination": "crm", "target": "call/1",
                 "before": [],
-                "after": [{ "kind": "closed", "value": { "amount": "12.50", "currency": "USD" } }, { "takes_back": "lost" }],
+                "after": [{ "kind": "closed", "value": { "amount": "12.50", "currency": "USD" } }, { "takes_back": "lost", "up_to": "2026-05-06T10:00:00Z" }],
             }],
+            "attendance": { "before": [], "after": ["attendance of `b`: expected"] },
+            "registries": true,
         });
         assert_eq!(
             told(&difference),
             "evt_0000000000001  ignored → mapped  no rule matched → won\n  \
-             crm call/1: nothing → closed, worth 12.50 USD; takes back lost\n"
+             crm call/1: nothing → closed, worth 12.50 USD; takes back lost up to 2026-05-06T10:00:00Z\n  \
+             registry: nothing → attendance of `b`: expected\n  \
+             registry: what it tells of its appointment, call, deal or contact changes\n"
         );
     }
 

@@ -51,6 +51,7 @@ pub use gather::{Answers, GivenAnswers, Standing};
 pub use inbound::{Inbound, SourceOptions, Verification};
 pub use lookup::{LookupStep, LookupVerdict, Lookups, NotAsked, Question};
 pub use manifest::{Connector, InboundFacts, OutboundFacts};
+pub(crate) use outbound::secret_forms;
 pub use outbound::{
     DestinationAnswer, Outbound, PreparedRequest, RenderError, RenderInput, Target, Transport,
     Verdict, outcome_value,

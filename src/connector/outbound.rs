@@ -3,6 +3,7 @@
 //! A request is rendered from the lane's current truth at the moment it is sent; nothing is kept from
 //! one attempt to the next but the receipt.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use super::outgoing::{RequestTemplate, encoded_part};
 use super::reader::{Log, Reader};
 use super::response::ResponseRule;
 use crate::diagnostic::Diagnostic;
-use crate::mapping::{Conditions, Scope, Template};
-use crate::model::{DeliveryId, Mode, Outcome, Phone, Secret, Settings, VerdictKind, parse_amount};
+use crate::mapping::{Conditions, Path, Scope, Template};
+use crate::model::{
+    DeliveryId, Mode, Outcome, Phone, Secret, Settings, Subject, VerdictKind, parse_amount,
+};
 use crate::queue::StoredOutcome;
 
 /// What addresses may be made of.
@@ -147,6 +150,8 @@ pub(super) struct Rules {
     /// Settings that the request cannot do without.
     needs: Vec<String>,
     request: Option<RequestTemplate>,
+    /// The parts of an outcome that the request reads; `None`: all.
+    told: Option<HashSet<String>>,
     clear: Option<RequestTemplate>,
     responses: Vec<ResponseRule>,
 }
@@ -193,7 +198,12 @@ impl Outbound {
         Self {
             rules,
             settings: Value::Object(settings),
-            secrets: checked.secrets.values().flatten().flat_map(forms).collect(),
+            secrets: checked
+                .secrets
+                .values()
+                .flatten()
+                .flat_map(secret_forms)
+                .collect(),
         }
     }
 
@@ -205,6 +215,26 @@ impl Outbound {
     /// Which revisions are delivered there, unless a destination says otherwise.
     pub fn mode(&self) -> Mode {
         self.rules.mode
+    }
+
+    /// What the destination is told of whom an outcome is about: as much of `subject` as its request reads. The store
+    /// keeps all of it.
+    pub fn told_of(&self, subject: &Subject) -> Subject {
+        let Some(told) = &self.rules.told else {
+            return subject.clone();
+        };
+        let reads = |part: &str| told.contains(part);
+        let text =
+            |part: &str, value: &Option<String>| value.as_ref().filter(|_| reads(part)).cloned();
+        Subject {
+            call_id: text("call_id", &subject.call_id),
+            phone: subject.phone.clone().filter(|_| reads("phone")),
+            email: text("email", &subject.email),
+            booking_id: text("booking_id", &subject.booking_id),
+            deal_id: text("deal_id", &subject.deal_id),
+            contact_id: text("contact_id", &subject.contact_id),
+            agent_id: text("agent_id", &subject.agent_id),
+        }
     }
 
     /// Whether the destination can be told that nothing holds any more.
@@ -356,7 +386,7 @@ impl Outbound {
 }
 
 /// The forms in which a secret may turn up.
-fn forms(secret: &Secret) -> Vec<Secret> {
+pub(crate) fn secret_forms(secret: &Secret) -> Vec<Secret> {
     let secret = secret.expose();
     let mut encoded = String::new();
     encoded_part(secret, &mut encoded);
@@ -365,6 +395,18 @@ fn forms(secret: &Secret) -> Vec<Secret> {
     forms.extend(secret.parse::<url::Url>().ok().map(String::from));
     forms.dedup();
     forms.into_iter().map(Secret::new).collect()
+}
+
+/// The parts of an outcome that a request reads; nothing when it reads the whole.
+fn parts_read(request: &RequestTemplate) -> Option<HashSet<String>> {
+    let paths = request.paths().filter(|path| path.root() == "outcome");
+    let part = |path: &Path| {
+        let rest = path.as_str().strip_prefix("outcome.")?;
+        let name = rest.split(['.', '[']).next()?;
+        let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        is_plain.then(|| name.to_owned())
+    };
+    paths.map(part).collect()
 }
 
 /// `..` in a path would be taken away with its parent when the URL is parsed.
@@ -454,6 +496,7 @@ impl Rules {
             targets,
             not_before,
             needs,
+            told: request.as_ref().and_then(parts_read),
             request,
             clear,
             responses,

@@ -74,6 +74,14 @@ impl RequestTemplate {
         })
     }
 
+    /// Every path that it reads.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let urls = self.urls.iter().flat_map(|url| &url.0);
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let body = self.body.iter().flat_map(BodyTemplate::paths);
+        urls.chain(headers).flat_map(Template::paths).chain(body)
+    }
+
     pub(super) fn render(
         &self,
         scope: &Roots<'_>,

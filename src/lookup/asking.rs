@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::desk::Desk;
 use super::plan::Job;
 use super::token::{NoToken, basic};
-use crate::connector::{ApiAuth, DestinationAnswer, LookupVerdict, PreparedRequest, bearer};
+use crate::connector::{
+    ApiAuth, DestinationAnswer, LookupVerdict, PreparedRequest, bearer, secret_forms,
+};
 use crate::egress::{Answer, excerpt, parse_retry_after};
 use crate::metrics::LookupResult;
 use crate::model::Secret;
@@ -21,18 +23,19 @@ impl Desk {
     pub(super) async fn ask(&self, job: &Job) -> LookupVerdict {
         let started = Instant::now();
         let verdict = match self.exchange(job, true).await {
-            Ok(answer) => self.judge(job, &answer),
+            Ok((answer, token)) => self.judge(job, &answer, token.as_ref()),
             Err(verdict) => verdict,
         };
         self.announce(job, &verdict, started.elapsed());
         verdict
     }
 
+    /// The answer, and the token that it was asked for with, if there was one.
     async fn exchange(
         &self,
         job: &Job,
         may_renew: bool,
-    ) -> std::result::Result<Answer, LookupVerdict> {
+    ) -> std::result::Result<(Answer, Option<Secret>), LookupVerdict> {
         let mut request = job.question.request.clone();
         let mut token = None;
         match &self.api.auth {
@@ -59,17 +62,14 @@ impl Desk {
         };
         let answer = self.client.send(request).await;
         let answer = answer.map_err(|error| failed(error.to_string()))?;
-        match (token, &self.tokens) {
+        if let (Some(token), Some(tokens), 401) = (&token, &self.tokens, answer.status) {
             // A token may be withdrawn before its time; a new one tells whether that was it.
-            (Some(token), Some(tokens)) if answer.status == 401 => {
-                tokens.forget(&token).await;
-                match may_renew {
-                    true => Box::pin(self.exchange(job, false)).await,
-                    false => Ok(answer),
-                }
+            tokens.forget(token).await;
+            if may_renew {
+                return Box::pin(self.exchange(job, false)).await;
             }
-            _ => Ok(answer),
         }
+        Ok((answer, token))
     }
 
     async fn token(&self) -> std::result::Result<Secret, LookupVerdict> {
@@ -88,7 +88,7 @@ impl Desk {
             })
     }
 
-    fn judge(&self, job: &Job, answer: &Answer) -> LookupVerdict {
+    fn judge(&self, job: &Job, answer: &Answer, token: Option<&Secret>) -> LookupVerdict {
         let verdict = job.step.judge(
             &DestinationAnswer {
                 status: answer.status,
@@ -99,7 +99,7 @@ impl Desk {
         );
         match verdict {
             LookupVerdict::Refused(reason) => {
-                LookupVerdict::Refused(self.with_detail(reason, answer))
+                LookupVerdict::Refused(self.with_detail(reason, answer, token))
             }
             LookupVerdict::Failed {
                 reason,
@@ -111,7 +111,7 @@ impl Desk {
                     .find(|(name, _)| name == "retry-after");
                 let now = self.clock.now();
                 LookupVerdict::Failed {
-                    reason: self.with_detail(reason, answer),
+                    reason: self.with_detail(reason, answer, token),
                     retry_after: retry_after.or_else(|| parse_retry_after(&header?.1, now)),
                 }
             }
@@ -120,26 +120,17 @@ impl Desk {
     }
 
     /// The reason with what the vendor wrote about it, if that is a text for people.
-    fn with_detail(&self, reason: String, answer: &Answer) -> String {
+    fn with_detail(&self, reason: String, answer: &Answer, token: Option<&Secret>) -> String {
         let is_success = (200..300).contains(&answer.status);
         let is_page = answer.body.trim_ascii_start().starts_with(b"<");
-        let text = excerpt(&answer.body, |text| self.scrub(text));
+        let mut secrets = self.api.auth.secrets();
+        secrets.extend(token);
+        let text = excerpt(&answer.body, |text| scrubbed(text, &secrets));
         let text: String = mask_text(text.trim()).chars().take(DETAIL).collect();
         if is_success || is_page || text.is_empty() {
             return reason;
         }
         format!("{reason}: {text}")
-    }
-
-    fn scrub(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in self.api.auth.secrets() {
-            let bare = secret.expose().trim_start_matches("Bearer ");
-            if !bare.is_empty() {
-                text = text.replace(bare, "•••");
-            }
-        }
-        text
     }
 
     /// The wide line of a look-up and its metrics, of one happening in one place.
@@ -164,4 +155,33 @@ fn set_header(request: &mut PreparedRequest, name: &str, value: &str) {
     request
         .headers
         .push((name.to_ascii_lowercase(), value.to_owned()));
+}
+
+/// A text without these secrets, plain or percent-encoded.
+fn scrubbed(text: &str, secrets: &[&Secret]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        let bare = secret.expose().trim_start_matches("Bearer ");
+        for form in secret_forms(&Secret::new(bare)) {
+            if !form.expose().is_empty() {
+                text = text.replace(form.expose(), "•••");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_of_an_answer_in_every_form() {
+        let (key, token) = (Secret::new("Bearer k/1+2"), Secret::new("granted=="));
+        let text = "no key k/1+2 (k%2F1%2B2) with granted== or granted%3D%3D";
+        assert_eq!(
+            scrubbed(text, &[&key, &token, &Secret::new("")]),
+            "no key ••• (•••) with ••• or •••"
+        );
+    }
 }

@@ -15,7 +15,8 @@
 //! - **Bounded.** Each source has its own rate, its own places in flight and its own queue, so a slow API
 //!   delays only the events that need it. Answers are read up to 64 KiB and within a time limit; of them only
 //!   the fields that the connector names are kept. Failures are tried again after 5 seconds to an hour, for
-//!   three days; then the event is `failed` with the reason.
+//!   three days; then the event is `failed` with the reason. While the look-ups of a source are held, an event waits for as
+//!   long as they are: that nobody may ask is no failure of its question, and new credentials mend it.
 //! - **Not led astray.** The host is the connector's or the operator's. Values of events fill parts of a path,
 //!   percent-encoded. No redirect is followed, and no address that an event or an answer names.
 //! - **Polite.** An API that refuses our credentials is left alone but for a probe now and then.

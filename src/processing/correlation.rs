@@ -165,6 +165,9 @@ impl<'v, 'r> Finder<'v, 'r> {
             return Ok(format!("{word} `{id}` is not known yet"));
         };
         trail.anchored_by(link.first_seen.get());
+        if kind == LinkKind::Deal {
+            trail.decided = link.decided.get();
+        }
         let news = trail.learn(|subject| link.known.fill(subject));
         Ok(told(word, &id, &news))
     }
@@ -248,17 +251,29 @@ impl<'v, 'r> Finder<'v, 'r> {
         Ok(sought)
     }
 
-    /// Looks for the call under a phone or address, as the destination's `touch` says. When the agent is known,
-    /// calls that another one held are not meant.
+    /// Looks for the call under a phone or address, as the destination's `touch` says. When nobody called before the
+    /// deal was first spoken of, it is the first call from then until the deal was decided. When the agent is known, calls
+    /// that another one held are not meant.
     fn call(&mut self, key: RegistryKey, who: &str, trail: &mut Trail<'_>) -> Result<String> {
         trail.read = true;
         let look_back = trail.options.look_back;
-        let window = (earlier(trail.anchor, look_back), trail.anchor);
+        let before = (earlier(trail.anchor, look_back), trail.anchor);
         let agent = trail.subject.agent_id.clone();
         let of_agent = agent
             .as_deref()
             .map_or_else(String::new, |agent| format!(" of agent `{agent}`"));
-        match self.touched(key, window, agent.as_deref(), trail.options)? {
+        let (mut touch, mut after) = (trail.options.touch, String::new());
+        let mut touched = self.touched(key, before, agent.as_deref(), (touch, trail.options))?;
+        let decided = trail.decided.filter(|decided| *decided > trail.anchor);
+        if let (Touched::Nothing, Some(decided)) = (&touched, decided) {
+            if touch == Touch::Last {
+                touch = Touch::First;
+            }
+            let window = (trail.anchor, decided);
+            touched = self.touched(key, window, agent.as_deref(), (touch, trail.options))?;
+            after = format!(", nor from then until the deal was decided at {decided}");
+        }
+        match touched {
             Touched::Nothing => {}
             Touched::Several(count) => {
                 trail.is_ambiguous = true;
@@ -267,10 +282,15 @@ impl<'v, 'r> Finder<'v, 'r> {
                 ));
             }
             Touched::Call(at, call) => {
-                let touch = trail.options.touch.as_str();
+                let since = match after.is_empty() {
+                    true => "",
+                    false => " after the deal was first spoken of",
+                };
                 let found = format!(
-                    "call `{}` of source `{}` at {at}, the {touch} one with {who}",
-                    call.call_id, call.source
+                    "call `{}` of source `{}` at {at}, the {} one with {who}{since}",
+                    call.call_id,
+                    call.source,
+                    touch.as_str()
                 );
                 trail.call_id = Some(call.call_id.clone());
                 trail.subject.call_id = Some(call.call_id.clone());
@@ -280,7 +300,7 @@ impl<'v, 'r> Finder<'v, 'r> {
         }
         let days = look_back.as_hours() / 24;
         Ok(format!(
-            "no call{of_agent} with {who} in the {days} days before {}",
+            "no call{of_agent} with {who} in the {days} days before {}{after}",
             trail.anchor
         ))
     }
@@ -290,9 +310,9 @@ impl<'v, 'r> Finder<'v, 'r> {
         key: RegistryKey,
         window: (Timestamp, Timestamp),
         agent: Option<&str>,
-        options: &Correlation,
+        (touch, options): (Touch, &Correlation),
     ) -> Result<Touched> {
-        let order = match options.touch {
+        let order = match touch {
             Touch::First => Order::Oldest,
             Touch::Last | Touch::Only => Order::Newest,
         };
@@ -316,7 +336,7 @@ impl<'v, 'r> Finder<'v, 'r> {
                 continue;
             }
             calls.push((at, call));
-            if options.touch != Touch::Only {
+            if touch != Touch::Only {
                 break;
             }
         }
@@ -356,6 +376,8 @@ struct Trail<'a> {
     /// Calls are looked for before this moment: when the deal or booking was first spoken of, so that all that
     /// is said of it later, also that it is taken back, finds the same call.
     anchor: Timestamp,
+    /// When the deal was first won or lost. A call between its first word and then is found by all that is said of it.
+    decided: Option<Timestamp>,
     call_id: Option<String>,
     /// Several calls could be meant, and the destination wants none then.
     is_ambiguous: bool,
@@ -374,6 +396,7 @@ impl<'a> Trail<'a> {
             steps: Vec::new(),
             asked: Vec::new(),
             anchor: outcome.occurred_at,
+            decided: None,
             call_id: None,
             is_ambiguous: false,
             read: false,

@@ -1,10 +1,11 @@
 //! What processing an event again would change: before anybody says "do it".
 //!
-//! Compared is what targets are told, not how it was derived: rules that were renamed or reordered
-//! make no difference. Pure.
+//! Compared is what targets are told and what is known of appointments, calls, deals and contacts, not how it was
+//! derived: rules that were renamed or reordered make no difference. Pure.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -58,26 +59,42 @@ pub struct Difference {
     pub reason: Option<Turn<String>>,
     /// The targets that it says something else to, in the order of their destinations.
     pub targets: Vec<TargetDifference>,
+    /// What is decided about the attendance of its appointments, if that changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attendance: Option<Turn<Vec<String>>>,
+    /// Whether it says something else of appointments, calls, deals or contacts. Other events that read this are
+    /// processed again then, and may change, too.
+    pub registries: bool,
 }
 
 impl Difference {
-    /// Compares what became of `event` with what would become of it. `None`: nothing changes.
-    pub fn between(event: EventId, before: &Before, after: &Processed) -> Option<Self> {
+    /// Compares what became of `event` with what would become of it; `registries` says whether it tells the registries
+    /// something else. `None`: nothing changes.
+    pub fn between(
+        event: EventId,
+        before: &Before,
+        after: &Processed,
+        registries: bool,
+    ) -> Option<Self> {
         let stored = before.outcomes.iter();
         let outcomes = stored.map(|stored| (stored.id.ordinal, &stored.outcome));
         let outcomes: Outcomes<'_> = outcomes.collect();
-        let targets = {
-            let then = told(&outcomes, &reached(before.trace.as_ref()));
+        let then = told(&outcomes, &reached(before.trace.as_ref()));
+        let there = attendance(before.trace.as_ref());
+        let (now, here) = if after.keeps_former {
+            (then.clone(), there.clone())
+        } else {
             let trace = serde_json::from_slice(&after.trace).ok();
-            let now = match after.keeps_former {
-                true => then.clone(),
-                false => told(
-                    &after.outcomes().unwrap_or_default(),
-                    &reached(trace.as_ref()),
-                ),
-            };
-            turned(then, now)
+            let outcomes = after.outcomes().unwrap_or_default();
+            let now = told(&outcomes, &reached(trace.as_ref()));
+            (now, attendance(trace.as_ref()))
         };
+        let targets = turned(then, now);
+        let attendance = Turn {
+            before: there,
+            after: here,
+        };
+        let attendance = (attendance.before != attendance.after).then_some(attendance);
         let disposition = after
             .disposition
             .filter(|after| *after != before.disposition)
@@ -85,16 +102,23 @@ impl Difference {
                 before: before.disposition,
                 after,
             });
-        let reason = (before.reason != after.reason).then(|| Turn {
+        let is_another = without_rules(&before.reason) != without_rules(&after.reason);
+        let reason = is_another.then(|| Turn {
             before: before.reason.clone(),
             after: after.reason.clone(),
         });
-        let same = disposition.is_none() && reason.is_none() && targets.is_empty();
+        let same = disposition.is_none()
+            && reason.is_none()
+            && targets.is_empty()
+            && attendance.is_none()
+            && !registries;
         (!same).then_some(Self {
             event,
             disposition,
             reason,
             targets,
+            attendance,
+            registries,
         })
     }
 }
@@ -115,6 +139,8 @@ struct Reached {
     outcome: Option<u16>,
     #[serde(default)]
     kind: Option<OutcomeKind>,
+    #[serde(default)]
+    up_to: Option<Timestamp>,
 }
 
 /// Where the facts of a trace went. A trace of another version may not read: then it says nothing.
@@ -123,6 +149,21 @@ fn reached(trace: Option<&Value>) -> Vec<Reached> {
         .and_then(|trace| trace.get("routing"))
         .and_then(|routing| Vec::deserialize(routing).ok())
         .unwrap_or_default()
+}
+
+/// What a trace says of the attendance of appointments.
+fn attendance(trace: Option<&Value>) -> Vec<String> {
+    trace
+        .and_then(|trace| Vec::deserialize(&trace["attendance"]).ok())
+        .unwrap_or_default()
+}
+
+/// A reason without the ids of the rules that it names.
+fn without_rules(reason: &str) -> String {
+    let mut pieces = reason.split("rule `");
+    let first = pieces.next().unwrap_or_default();
+    let others = pieces.map(|named| named.split_once('`').map_or(named, |(_, rest)| rest));
+    std::iter::once(first).chain(others).collect()
 }
 
 /// What each target is told.
@@ -135,7 +176,7 @@ fn told(outcomes: &Outcomes<'_>, reached: &[Reached]) -> Told {
         let outcome = one.outcome.and_then(|number| outcomes.get(&number));
         let said = match outcome {
             Some(outcome) => content(outcome),
-            None => json!({ "takes_back": one.kind }),
+            None => json!({ "takes_back": one.kind, "up_to": one.up_to }),
         };
         told.entry((one.destination.clone(), target.clone()))
             .or_default()
@@ -179,7 +220,6 @@ fn turned(mut before: Told, after: Told) -> Vec<TargetDifference> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use jiff::Timestamp;
     use serde_json::Map;
 
     use super::*;
@@ -232,6 +272,10 @@ mod tests {
         }
     }
 
+    fn between(then: &Before, now: &Processed) -> Option<Difference> {
+        Difference::between(EVENT, then, now, false)
+    }
+
     fn at(target: &str) -> Value {
         json!([{ "destination": "aura", "kind": "closed", "target": target, "outcome": 0, "matcher": "field" }])
     }
@@ -240,14 +284,57 @@ mod tests {
     fn a_renamed_rule_makes_no_difference() {
         let then = before(vec![outcome(OutcomeKind::Closed, "old")], &at("1"));
         let now = after(vec![outcome(OutcomeKind::Closed, "new")], &at("1"));
-        assert_eq!(Difference::between(EVENT, &then, &now), None);
+        assert_eq!(between(&then, &now), None);
+        let reasoned = |rule: &str| format!("rule `{rule}`: outcome closed; rule `{rule}`: no");
+        let then = Before {
+            reason: reasoned("old"),
+            ..then
+        };
+        let now = Processed {
+            reason: reasoned("new"),
+            ..now
+        };
+        assert_eq!(between(&then, &now), None);
+        let now = Processed {
+            reason: "rule `new`: outcome lost".to_owned(),
+            ..now
+        };
+        assert!(between(&then, &now).unwrap().reason.is_some());
+    }
+
+    #[test]
+    fn a_retraction_up_to_another_moment_is_a_difference() {
+        let routing = |up_to: &str| json!([{ "destination": "aura", "kind": "closed", "target": "1", "retract": true, "up_to": up_to }]);
+        let then = before(Vec::new(), &routing("2026-05-06T10:00:00Z"));
+        let same = after(Vec::new(), &routing("2026-05-06T10:00:00Z"));
+        assert_eq!(between(&then, &same), None);
+        let now = after(Vec::new(), &routing("2026-05-06T12:00:00Z"));
+        let [target] = &between(&then, &now).unwrap().targets[..] else {
+            panic!("one target");
+        };
+        assert_eq!(target.said.after[0]["up_to"], "2026-05-06T12:00:00Z");
+    }
+
+    #[test]
+    fn what_registries_are_told_and_when_attendance_is_expected_are_differences() {
+        let then = before(Vec::new(), &json!([]));
+        let now = after(Vec::new(), &json!([]));
+        assert_eq!(between(&then, &now), None);
+        let told = Difference::between(EVENT, &then, &now, true).unwrap();
+        assert!(told.registries && told.targets.is_empty());
+        let now = Processed {
+            trace: Bytes::from_static(b"{\"attendance\": [\"expected\"]}"),
+            ..now
+        };
+        let expected = between(&then, &now).unwrap().attendance.unwrap();
+        assert_eq!((expected.before.len(), expected.after.len()), (0, 1));
     }
 
     #[test]
     fn another_outcome_at_the_same_target_is_told_as_before_and_after() {
         let then = before(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
         let now = after(vec![outcome(OutcomeKind::Lost, "r")], &at("1"));
-        let difference = Difference::between(EVENT, &then, &now).unwrap();
+        let difference = between(&then, &now).unwrap();
         let [target] = &difference.targets[..] else {
             panic!("one target: {difference:?}");
         };
@@ -260,7 +347,7 @@ mod tests {
     fn an_outcome_that_moves_leaves_one_target_and_comes_to_another() {
         let then = before(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
         let now = after(vec![outcome(OutcomeKind::Closed, "r")], &at("2"));
-        let difference = Difference::between(EVENT, &then, &now).unwrap();
+        let difference = between(&then, &now).unwrap();
         let moved: Vec<_> = difference
             .targets
             .iter()
@@ -278,7 +365,7 @@ mod tests {
             trace: None,
         };
         let now = after(vec![outcome(OutcomeKind::Closed, "r")], &at("1"));
-        let difference = Difference::between(EVENT, &then, &now).unwrap();
+        let difference = between(&then, &now).unwrap();
         assert_eq!(difference.targets.len(), 1);
         assert!(difference.disposition.is_some());
     }

@@ -35,6 +35,8 @@ impl LookupAnswers {
 /// Answers from a file, told like those of the vendor.
 struct Given<'a> {
     answers: GivenAnswers<'a>,
+    /// There is no file: nobody says what the vendor has.
+    is_nothing: bool,
     made: &'a mut Vec<Made>,
 }
 
@@ -48,10 +50,14 @@ impl Answers for Given<'_> {
         let request = question.request.shown.clone();
         let standing = self.answers.answer(step, question, item);
         let how = match &standing {
+            _ if self.is_nothing => MadeHow::NotMade,
             Standing::Answered(Value::Null) => MadeHow::None,
             _ => MadeHow::Answered,
         };
         let mut made = Made::new(step.name(), how, item);
+        if self.is_nothing {
+            made.why = "a dry run asks nobody, and no answer was given".to_owned();
+        }
         made.request = Some(request);
         self.made.push(made);
         standing
@@ -95,6 +101,7 @@ impl<'a> Looking<'a> {
             LookupAnswers::Given(bodies) => {
                 let mut given = Given {
                     answers: GivenAnswers::new(bodies),
+                    is_nothing: bodies.is_null(),
                     made: &mut self.plan.made,
                 };
                 lookups.gather(rules, body, context, &mut given)

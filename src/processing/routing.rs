@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use super::admin_event::LaneAddress;
 use super::correlation::{Asked, Finder, Resolution};
 use crate::model::{
-    Basis, Deliver, DestinationName, EventId, Fact, Matcher, Outcome, OutcomeKind, OutcomeNumbers,
-    Retraction, SourceName, Subject,
+    Basis, Deliver, DestinationName, EventId, Fact, Matcher, Mode, Outcome, OutcomeKind,
+    OutcomeNumbers, Retraction, SourceName, Subject,
 };
 use crate::queue::{Change, LaneChange, Result};
-use crate::registry::{View, later};
+use crate::registry::{Appointment, View, later, places};
 use crate::setup::{Destination, Routes};
 
 /// Where one fact went, as the trace keeps it.
@@ -31,6 +31,9 @@ pub struct Routed {
     /// Whether it takes something back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retract: bool,
+    /// What it takes back occurred, or was set by hand, up to this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<Timestamp>,
     /// The route that led there, counted from 1. `None`: every outcome goes there, or it takes something back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<usize>,
@@ -107,6 +110,8 @@ struct Parcel<'a> {
     change: Change,
     /// When an inferred outcome arose.
     arose_at: Timestamp,
+    /// What it is about; several when it takes back what was said about any of them. 0 means whatever it is about.
+    about: Vec<u64>,
 }
 
 impl Routing {
@@ -133,6 +138,7 @@ impl Routing {
                         outcome,
                         change: Change::Outcome(number),
                         arose_at: arose_at(outcome),
+                        about: vec![about(origin.ids_of, outcome.kind, &outcome.subject)],
                     };
                     let subject = routing.deliver(&parcel, routes, origin, view)?;
                     outcome.subject = subject;
@@ -146,6 +152,7 @@ impl Routing {
                         outcome: &outcome,
                         change,
                         arose_at,
+                        about: abouts(origin.ids_of, retraction, view)?,
                     };
                     routing.deliver(&parcel, routes, origin, view)?;
                 }
@@ -161,6 +168,7 @@ impl Routing {
                         outcome: &stand_in(&taken_back, origin),
                         change: Change::Release(origin.received_at),
                         arose_at: release.occurred_at,
+                        about: vec![0],
                     };
                     routing.deliver(&parcel, routes, origin, view)?;
                 }
@@ -172,6 +180,28 @@ impl Routing {
 
     /// Brings a parcel to every destination that wants it, and answers what is known of its subject then.
     fn deliver(
+        &mut self,
+        parcel: &Parcel<'_>,
+        routes: &Routes,
+        origin: Origin<'_>,
+        view: &mut View<'_>,
+    ) -> Result<Subject> {
+        let first = self.changes.len();
+        let known = self.bring_all(parcel, routes, origin, view)?;
+        // Only now all destinations have told what they know.
+        for change in &mut self.changes[first..] {
+            if let Some(destination) = routes.destination(&change.destination) {
+                // What cannot be put right is not told again because more becomes known of whom it is about.
+                change.told = destination.outbound.told_of(match change.mode {
+                    Mode::Each => &parcel.outcome.subject,
+                    Mode::Newest => &known,
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    fn bring_all(
         &mut self,
         parcel: &Parcel<'_>,
         routes: &Routes,
@@ -259,7 +289,7 @@ impl Routing {
                 routed.address = Some(target.name);
                 routed.matcher = resolution.matcher;
                 routed.provisional = target.provisional;
-                self.change(destination, parcel, target.address, origin.ids_of, routed);
+                self.change(destination, parcel, target.address, routed);
             }
             None => {
                 let until = later(origin.received_at, destination.correlation.wait);
@@ -276,8 +306,7 @@ impl Routing {
     fn bring_to(&mut self, lane: &LaneAddress, parcel: &Parcel<'_>, routes: &Routes) {
         if let Some(destination) = routes.destination(&lane.destination) {
             let routed = Routed::to(destination.name.clone(), parcel);
-            let source = &parcel.outcome.source;
-            self.change(destination, parcel, lane.target.clone(), source, routed);
+            self.change(destination, parcel, lane.target.clone(), routed);
         } else {
             let why = format!("no route leads to a destination `{}`", lane.destination);
             self.routed.push(Routed {
@@ -292,12 +321,11 @@ impl Routing {
         destination: &Destination,
         parcel: &Parcel<'_>,
         target: String,
-        ids_of: &SourceName,
         mut routed: Routed,
     ) {
         routed.target = Some(target.clone());
         routed.not_before = not_before(destination, parcel);
-        self.changes.push(LaneChange {
+        let change = LaneChange {
             destination: destination.name.clone(),
             target,
             mode: destination.mode,
@@ -306,12 +334,20 @@ impl Routing {
             counts_progress: destination.outbound.counts_progress(),
             max_age: destination.options.retry.max_age,
             change: parcel.change.clone(),
+            told: Subject::default(),
             not_before: routed.not_before,
-            origin: match parcel.change {
-                Change::Release(_) => 0,
-                Change::Outcome(_) | Change::Retract(..) => about(ids_of, &parcel.outcome.subject),
-            },
-        });
+            origin: 0,
+        };
+        // Who gets each revision is told once that something was taken back, whatever it was about.
+        let told = match destination.mode {
+            Mode::Each => 1,
+            Mode::Newest => parcel.about.len(),
+        };
+        let abouts = parcel.about.iter().take(told);
+        self.changes.extend(abouts.map(|origin| LaneChange {
+            origin: *origin,
+            ..change.clone()
+        }));
         self.routed.push(routed);
     }
 
@@ -348,6 +384,10 @@ impl Routed {
                 Change::Retract(..) | Change::Release(_) => None,
             },
             retract: !matches!(parcel.change, Change::Outcome(_)),
+            up_to: match parcel.change {
+                Change::Outcome(_) => None,
+                Change::Retract(_, up_to) | Change::Release(up_to) => Some(up_to),
+            },
             route: None,
             address: None,
             matcher: None,
@@ -414,11 +454,50 @@ fn stand_in(retraction: &Retraction, origin: Origin<'_>) -> Outcome {
     }
 }
 
-/// Ties revisions to the booking or deal that the event itself names; 0 when it names neither.
-fn about(source: &SourceName, subject: &Subject) -> u64 {
-    let Some(id) = subject.booking_id.as_ref().or(subject.deal_id.as_ref()) else {
-        return 0;
+/// Ties an outcome to what it is about: its deal or its booking; 0 when it names neither.
+fn about(source: &SourceName, kind: OutcomeKind, subject: &Subject) -> u64 {
+    let (booking, deal) = (subject.booking_id.as_ref(), subject.deal_id.as_ref());
+    let id = match is_of_deal(kind) {
+        true => deal.or(booking),
+        false => booking.or(deal),
     };
+    id.map_or(0, |id| tie(source, id))
+}
+
+/// What a retraction may take back: outcomes of its deal and of its booking. An outcome may have named both where this
+/// names but one.
+fn abouts(source: &SourceName, retraction: &Retraction, view: &mut View<'_>) -> Result<Vec<u64>> {
+    let booking = retraction.subject.booking_id.as_deref();
+    let mut deal = retraction.subject.deal_id.clone();
+    if let (None, Some(booking), true) = (&deal, booking, is_of_deal(retraction.kind)) {
+        let key = places::appointment(source.as_str(), booking);
+        let known = view.record::<Appointment>(key)?;
+        deal = known.and_then(|appointment| appointment.known.deal_id.get().cloned());
+    }
+    let mut ids = [booking, deal.as_deref()];
+    if is_of_deal(retraction.kind) {
+        ids.reverse();
+    }
+    let mut ties: Vec<u64> = ids
+        .into_iter()
+        .flatten()
+        .map(|id| tie(source, id))
+        .collect();
+    if ties.is_empty() {
+        ties.push(0);
+    }
+    Ok(ties)
+}
+
+/// Whether such outcomes are a deal's before they are an appointment's.
+fn is_of_deal(kind: OutcomeKind) -> bool {
+    match kind {
+        OutcomeKind::Closed | OutcomeKind::Lost | OutcomeKind::FollowUp => true,
+        OutcomeKind::Shown | OutcomeKind::NoShow => false,
+    }
+}
+
+fn tie(source: &SourceName, id: &str) -> u64 {
     let mut hash = Sha256::new();
     hash.update(source.as_str());
     hash.update([0]);

@@ -148,6 +148,7 @@ pub(crate) fn change(destination: &str, target: &str, change: Change) -> LaneCha
         change,
         not_before: None,
         origin: 0,
+        told: Subject::default(),
     }
 }
 

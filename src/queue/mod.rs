@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{
     Basis, DeliveryId, DeliveryState, DestinationName, Disposition, EventId, Fact, Mode, Outcome,
-    OutcomeId, OutcomeKind, OutcomeNumbers, Precedence, SourceName, VerdictKind,
+    OutcomeId, OutcomeKind, OutcomeNumbers, Precedence, SourceName, Subject, VerdictKind,
 };
 
 pub use page::{DeliveryFilter, EventFilter, Page, PageRequest};
@@ -216,6 +216,9 @@ pub struct LaneChange {
     pub max_age: jiff::SignedDuration,
     /// What changes.
     pub change: Change,
+    /// What the destination is told of whom the outcome is about: told once, it is not told again before this or the
+    /// outcome's content changes.
+    pub told: Subject,
     /// The delivery of this outcome is not due before this moment. That it waits until then is no part of its age.
     pub not_before: Option<Timestamp>,
     /// Ties revisions to what they are about (a booking, a deal), so that taking one back leaves the

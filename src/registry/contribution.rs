@@ -117,6 +117,11 @@ impl Contributions {
                     self.appointment(source, booking, Appointment::of_outcome(outcome, stamp));
                 }
                 self.links(source, &outcome.subject, stamp);
+                if let (Some(deal), true) = (&outcome.subject.deal_id, outcome.kind.is_final()) {
+                    let decided = Link::default().decided(stamp);
+                    let key = places::link(LinkKind::Deal, source, deal);
+                    self.put(key, Contribution::Link(Box::new(decided)));
+                }
             }
             Fact::Retraction(retraction) => {
                 let stamp = stamp(retraction.occurred_at);

@@ -38,6 +38,9 @@ pub struct Link {
     /// which of its calls is meant.
     #[serde(default, skip_serializing_if = "Earliest::is_empty")]
     pub first_seen: Earliest,
+    /// When the deal was first won or lost.
+    #[serde(default, skip_serializing_if = "Earliest::is_empty")]
+    pub decided: Earliest,
 }
 
 impl Link {
@@ -61,6 +64,16 @@ impl Link {
             v: 1,
             known,
             first_seen,
+            decided: Earliest::default(),
+        }
+    }
+
+    /// The deal was won or lost.
+    #[must_use]
+    pub fn decided(self, stamp: Stamp) -> Self {
+        Self {
+            decided: Earliest::said(stamp),
+            ..self
         }
     }
 
@@ -69,6 +82,7 @@ impl Link {
         self.v = self.v.max(other.v);
         self.known.join(other.known);
         self.first_seen.join(&other.first_seen);
+        self.decided.join(&other.decided);
     }
 
     /// Takes what `event` says now, in place of what it said before.
@@ -76,5 +90,6 @@ impl Link {
         self.v = self.v.max(said.v);
         self.known.restate(event, said.known);
         self.first_seen.restate(event, &said.first_seen);
+        self.decided.restate(event, &said.decided);
     }
 }

@@ -24,6 +24,7 @@ pub struct View<'a> {
     /// What this event writes and read.
     records: Vec<Record>,
     watches: BTreeSet<Watch>,
+    has_news: bool,
 }
 
 struct Written {
@@ -41,6 +42,7 @@ impl<'a> View<'a> {
             found: BTreeMap::new(),
             records: Vec::new(),
             watches: BTreeSet::new(),
+            has_news: false,
         }
     }
 
@@ -48,6 +50,13 @@ impl<'a> View<'a> {
     pub fn begin(&mut self) {
         self.records.clear();
         self.watches.clear();
+        self.has_news = false;
+    }
+
+    /// Whether the event says of appointments, calls, deals or contacts what was not known before. Told until the next
+    /// event begins.
+    pub fn has_news(&self) -> bool {
+        self.has_news
     }
 
     /// What the event writes and what it watches. Its records are there for the events after it.
@@ -189,6 +198,7 @@ impl<'a> View<'a> {
                 }
             };
             let (value, places, keep_until) = record;
+            self.has_news |= self.bytes(&key)?.is_none_or(|there| there != value);
             self.records.push(Record {
                 key,
                 value,

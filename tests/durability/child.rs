@@ -89,6 +89,7 @@ fn processed(id: EventId, n: u64) -> Processed {
         change: Change::Outcome(0),
         not_before: None,
         origin: 0,
+        told: Subject::default(),
     };
     Processed {
         disposition: Some(Disposition::Mapped),

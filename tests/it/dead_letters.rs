@@ -74,6 +74,26 @@ async fn dead_letters_are_listed_with_their_reason_and_can_be_redriven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_behind_a_dead_letter_takes_the_older_ones() {
+    let destination = FakeDestination::start().await;
+    let bridge = Setup::new().webhook("crm", &destination, "").start().await;
+    for call in ["call-1", "call-2"] {
+        dead(&bridge, &destination, call).await;
+    }
+    let listed = letters(&bridge).await;
+    let some = json!({ "filter": "", "after": listed[0]["id"] });
+    let reply = bridge.tell("/dead-letters/discard", &some).await.json();
+    assert_eq!(reply["moved"].as_array().unwrap().len(), 1, "{reply}");
+    assert_eq!(reply["moved"][0]["id"], listed[1]["id"]);
+    assert_eq!(reply["next"], Value::Null);
+    assert_eq!(letters(&bridge).await.len(), 1);
+    let by_id = json!({ "ids": [listed[0]["id"]], "after": listed[0]["id"] });
+    let reply = bridge.tell("/dead-letters/discard", &by_id).await;
+    assert_eq!(reply.status, 400);
+    destination.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redrive_carries_the_newest_truth() {
     let destination = FakeDestination::start().await;
     let bridge = Setup::new().webhook("crm", &destination, "").start().await;

@@ -228,7 +228,15 @@ async fn refused_credentials_hold_the_destination_and_cost_no_attempt() {
     let second = bridge
         .hear("team", &told("call-2", "shown", minutes_ago(10)))
         .await;
-    bridge.delivery(&second, "crm", "held").await;
+    let second_held = bridge.delivery(&second, "crm", "held").await;
+    // Both are found, though the store's deliveries stand between them.
+    let page = bridge.get("/deliveries?state=held&limit=1").await;
+    assert_eq!(page["items"][0]["id"], second_held["id"], "{page}");
+    let next = page["next"].as_str().unwrap();
+    let page = bridge
+        .get(&format!("/deliveries?state=held&limit=1&cursor={next}"))
+        .await;
+    assert_eq!(page["items"][0]["id"], delivery["id"], "{page}");
     let ready = bridge
         .admin(reqwest::Method::GET, "/health/ready")
         .send()

@@ -245,3 +245,33 @@ fn a_moment_that_cannot_be_meant_counts_as_none() {
     let wrong = two_requests(json!({ "way": "later", "token": "t", "minutes": "many" }));
     assert!(wrong.unwrap_err()[0].contains("whole number of minutes"));
 }
+
+#[test]
+fn a_destination_is_told_of_the_lead_what_its_request_reads() {
+    let everything = Subject {
+        call_id: Some("c1".to_owned()),
+        phone: Some(crate::model::parse_phone("+14155557777", None).unwrap()),
+        email: Some("ada@example.com".to_owned()),
+        booking_id: Some("b1".to_owned()),
+        deal_id: Some("d1".to_owned()),
+        contact_id: Some("p1".to_owned()),
+        agent_id: Some("a1".to_owned()),
+    };
+    let catalogue = Catalogue::embedded();
+    let told = |name: &str, settings: serde_json::Value| {
+        let connector = catalogue.get(&ConnectorName::new(name).unwrap()).unwrap();
+        let settings = Settings::from_json(settings);
+        let (outbound, _) = Outbound::new(connector, &settings).unwrap();
+        outbound.told_of(&everything)
+    };
+    assert_eq!(webhook().told_of(&everything), everything);
+    assert_eq!(told("outcome-store", json!({})), everything);
+    let base = json!({ "base_url": "https://example.com" });
+    assert_eq!(told("aura", base), Subject::default());
+    let slack = json!({ "url": "https://hooks.slack.com/services/T/B/x" });
+    let without_agent = Subject {
+        agent_id: None,
+        ..everything.clone()
+    };
+    assert_eq!(told("slack", slack), without_agent);
+}

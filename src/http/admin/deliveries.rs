@@ -13,8 +13,11 @@ use crate::queue::{
     Attempt, DeliveryFilter, DeliveryView, Operation, Page, PageRequest, QueueError,
 };
 
-/// The most dead letters that one request moves.
-const MOST_MOVED: usize = 100_000;
+/// The most dead letters that one request moves. Its answer says where to go on.
+const MOST_MOVED: usize = 10_000;
+/// The most deliveries that one request looks through for those that are held, and how many at a time.
+const MOST_LOOKED_THROUGH: usize = 100_000;
+const LOOKED_THROUGH: usize = 1000;
 
 /// A delivery as people see it: one that waits for a held destination is `held`.
 pub(super) fn shown(office: &Office, mut view: DeliveryView) -> DeliveryView {
@@ -70,19 +73,57 @@ pub(super) async fn list(
     office: web::Data<Office>,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::new(request.query_string(), office.clock.now());
-    let mut wanted = filter(&mut query)?;
+    let wanted = filter(&mut query)?;
     let request = query.page()?;
     query.finish()?;
-    // `held` is not stored: it is pending or retrying at a destination that is held.
-    let only_held = wanted.state == Some(DeliveryState::Held);
-    if only_held {
-        wanted.state = None;
-    }
-    let mut found = page(&office, wanted, request).await?;
-    if only_held {
-        found.items.retain(|view| view.state == DeliveryState::Held);
-    }
+    let found = match wanted.state {
+        Some(DeliveryState::Held) => held(&office, wanted, request).await?,
+        _ => page(&office, wanted, request).await?,
+    };
     Ok(HttpResponse::Ok().json(found))
+}
+
+/// A page of those that are held. That is not stored: they are pending or retrying at a destination that is held.
+async fn held(
+    office: &Office,
+    mut wanted: DeliveryFilter,
+    request: PageRequest<DeliveryId>,
+) -> Result<Page<DeliveryView, DeliveryId>, ApiError> {
+    wanted.state = None;
+    let mut found = Page {
+        items: Vec::new(),
+        next: None,
+    };
+    let states = office.delivery.states();
+    let mut named = states.iter().map(|state| &state.name).filter(|name| {
+        let destination = wanted.destination.as_ref();
+        destination.is_none_or(|wanted| wanted == *name)
+    });
+    if !named.any(|name| office.delivery.held(name).is_some()) {
+        return Ok(found);
+    }
+    let mut some = PageRequest {
+        limit: LOOKED_THROUGH,
+        ..request
+    };
+    for _ in 0..MOST_LOOKED_THROUGH / LOOKED_THROUGH {
+        let all = page(office, wanted.clone(), some).await?;
+        for view in all.items {
+            if view.state == DeliveryState::Held {
+                found.next = Some(view.id);
+                found.items.push(view);
+            }
+            if found.items.len() == request.limit {
+                return Ok(found);
+            }
+        }
+        found.next = all.next;
+        if all.next.is_none() {
+            break;
+        }
+        some.after = all.next;
+    }
+    Ok(found)
 }
 
 pub(super) async fn show(
@@ -120,6 +161,9 @@ pub(super) struct Selection {
     ids: Vec<DeliveryId>,
     #[serde(default)]
     filter: Option<String>,
+    /// With `filter`: go on behind this one, as the answer before said in `next`.
+    #[serde(default)]
+    after: Option<DeliveryId>,
     #[serde(default)]
     dry_run: bool,
     /// Of `ids` also those that were delivered: they are sent again.
@@ -151,20 +195,22 @@ async fn operate(
     let Selection {
         ids,
         filter,
+        after,
         dry_run,
         delivered,
     } = selection;
     let delivered = delivered && operation == Operation::Redrive;
     let by_id = filter.is_none();
-    let mut wanted = select(office, ids, filter).await?;
+    let (mut wanted, next) = select(office, ids, filter, after).await?;
     let mut refused = Vec::new();
     if by_id {
         (wanted, refused) = only_dead(office, wanted, delivered).await?;
     }
     if dry_run {
         let deliveries = wanted.len();
-        return Ok(HttpResponse::Ok()
-            .json(json!({ "deliveries": deliveries, "dry_run": true, "refused": refused })));
+        return Ok(HttpResponse::Ok().json(
+            json!({ "deliveries": deliveries, "dry_run": true, "refused": refused, "next": next }),
+        ));
     }
     let mut moved = Vec::new();
     for id in wanted {
@@ -176,7 +222,7 @@ async fn operate(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(HttpResponse::Ok().json(json!({ "moved": moved, "refused": refused })))
+    Ok(HttpResponse::Ok().json(json!({ "moved": moved, "refused": refused, "next": next })))
 }
 
 /// Those of the ids that are dead letters, or were `delivered` where that is asked for; and why the others are not moved.
@@ -204,18 +250,20 @@ async fn only_dead(
     Ok((wanted, refused))
 }
 
+/// Those that are meant, and where to go on when there are more than one request moves.
 async fn select(
     office: &Office,
     ids: Vec<DeliveryId>,
     text: Option<String>,
-) -> Result<Vec<DeliveryId>, ApiError> {
+    after: Option<DeliveryId>,
+) -> Result<(Vec<DeliveryId>, Option<DeliveryId>), ApiError> {
     let text = match text {
-        None if !ids.is_empty() => return Ok(ids),
+        None if !ids.is_empty() && after.is_none() => return Ok((ids, None)),
         Some(text) if ids.is_empty() => text,
         _ => {
             return Err(ApiError::new(
                 Code::BadRequest,
-                "give either `ids` or `filter` (an empty text means all dead letters)",
+                "give either `ids`, or `filter` (an empty text means all dead letters) and `after`",
             ));
         }
     };
@@ -224,13 +272,13 @@ async fn select(
     query.finish()?;
     wanted.state = Some(DeliveryState::DeadLetter);
     let mut selected = Vec::new();
-    let mut request = PageRequest::first(1000);
+    let mut request = PageRequest { after, limit: 1000 };
     loop {
         let found = office.queue.deliveries(wanted.clone(), request).await?;
         selected.extend(found.items.iter().map(|view| view.id));
         match found.next {
             Some(next) if selected.len() < MOST_MOVED => request.after = Some(next),
-            _ => return Ok(selected),
+            next => return Ok((selected, next)),
         }
     }
 }

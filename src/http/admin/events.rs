@@ -1,6 +1,7 @@
 //! Events: list, show, raw, replay.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
@@ -15,7 +16,7 @@ use crate::http::error::{ApiError, Code};
 use crate::http::state::Office;
 use crate::model::EventId;
 use crate::processing::{Before, Difference};
-use crate::queue::{EventFilter, PageRequest, QueueError, StoredEvent};
+use crate::queue::{EventFilter, PageRequest, Queue, QueueError, StoredEvent};
 use crate::registry::View;
 
 /// The most events that one replay request takes.
@@ -227,37 +228,26 @@ async fn compare(office: &Office, ids: BTreeSet<EventId>) -> Result<HttpResponse
             ),
         ));
     }
-    let mut events = Vec::with_capacity(ids.len());
-    let mut missing = Vec::new();
-    for id in ids {
-        let (summary, trace) = match office.queue.event_detail(id).await {
-            Err(QueueError::NotFound(_)) => {
-                missing.push(id);
-                continue;
-            }
-            found => found?,
-        };
-        let before = Before {
-            disposition: summary.disposition,
-            reason: summary.reason,
-            outcomes: office.queue.outcomes_of(id).await?,
-            trace,
-        };
-        events.push((office.queue.event(id).await?, before));
-    }
     let (processor, registry) = (office.processor.clone(), office.queue.registry());
-    let now = office.clock.now();
-    // Rules and registries take their time: not on a thread that serves sockets.
+    let (queue, now) = (Arc::clone(&office.queue), office.clock.now());
+    let runtime = tokio::runtime::Handle::current();
+    // Rules and registries take their time: not on a thread that serves sockets. Bodies are large: one at a time.
     let compared = web::block(move || {
         let mut view = View::new(&*registry);
-        let mut differences = Vec::new();
-        for (event, before) in &events {
-            let after = processor.process_again(event, before.trace.as_ref(), now, &mut view)?;
-            differences.extend(Difference::between(event.id, before, &after));
+        let (mut count, mut differences, mut missing) = (0, Vec::new(), Vec::new());
+        for id in ids {
+            let Some((event, before)) = runtime.block_on(as_it_is(&*queue, id))? else {
+                missing.push(id);
+                continue;
+            };
+            count += 1;
+            let after = processor.process_again(&event, before.trace.as_ref(), now, &mut view)?;
+            let changed = Difference::between(id, &before, &after, view.has_news());
+            differences.extend(changed);
         }
-        Ok::<_, QueueError>((events.len(), differences))
+        Ok::<_, QueueError>((count, differences, missing))
     });
-    let (count, differences) = compared
+    let (count, differences, missing) = compared
         .await
         .map_err(|error| QueueError::Storage(error.to_string().into()))??;
     Ok(HttpResponse::Ok().json(json!({
@@ -267,6 +257,24 @@ async fn compare(office: &Office, ids: BTreeSet<EventId>) -> Result<HttpResponse
         "differences": differences,
         "missing": missing,
     })))
+}
+
+/// An event and what became of it; nothing when it is not stored.
+async fn as_it_is(
+    queue: &dyn Queue,
+    id: EventId,
+) -> Result<Option<(StoredEvent, Before)>, QueueError> {
+    let (summary, trace) = match queue.event_detail(id).await {
+        Err(QueueError::NotFound(_)) => return Ok(None),
+        found => found?,
+    };
+    let before = Before {
+        disposition: summary.disposition,
+        reason: summary.reason,
+        outcomes: queue.outcomes_of(id).await?,
+        trace,
+    };
+    Ok(Some((queue.event(id).await?, before)))
 }
 
 async fn matching(office: &Office, text: &str) -> Result<Vec<EventId>, ApiError> {

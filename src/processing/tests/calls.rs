@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::model::AppointmentChange::Booked;
 use crate::model::Disposition;
-use crate::model::OutcomeKind::{Closed, Lost, NoShow};
+use crate::model::OutcomeKind::{Closed, FollowUp, Lost, NoShow, Shown};
 
 const PHONE: &str = "phone=+14155557777";
 
@@ -348,4 +348,87 @@ async fn a_deal_that_was_won_then_lost_and_is_open_again_is_neither() {
     world.hear("crm", reopened.to_vec()).await;
     world.settle().await;
     assert_eq!(world.held(STORE), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_between_a_deal_s_first_word_and_its_outcome_is_found() {
+    let mut world = World::new();
+    let about = format!("deal=pi_1 {PHONE}");
+    world.hear("crm", vec![outcome(FollowUp, &about, 10)]).await;
+    world
+        .hear("voice", vec![call(&format!("call=c1 {PHONE}"), 20)])
+        .await;
+    world.settle().await;
+    // Not yet: what led to it cannot have come after it.
+    assert_eq!(world.held(CALLS), []);
+    world.hear("crm", vec![outcome(Closed, &about, 30)]).await;
+    world
+        .hear("voice", vec![call(&format!("call=c2 {PHONE}"), 25)])
+        .await;
+    world
+        .hear("voice", vec![call(&format!("call=c3 {PHONE}"), 40)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
+    assert_eq!(world.held(STORE), [("call/c1", "closed")]);
+    // Taken back by an event that comes after yet another call.
+    let id = world
+        .hear("crm", vec![retraction(Closed, "deal=pi_1", 50)])
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(STORE), [("call/c1", "follow_up")]);
+    let trace = world.trace(id).await.to_string();
+    assert!(
+        trace.contains("the first one with +14155557777 after the deal was first spoken of"),
+        "{trace}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retraction_takes_back_an_outcome_that_names_more_or_less() {
+    let (booking, deal, both) = ("booking=b1", "deal=d1", "booking=b1 deal=d1");
+    for (said, taken_back, kind) in [
+        (both, deal, Closed),
+        (both, booking, Closed),
+        (deal, both, Closed),
+        (booking, both, Closed),
+        (both, both, Closed),
+        (both, booking, NoShow),
+        (deal, both, NoShow),
+        (booking, both, NoShow),
+    ] {
+        let mut world = World::new();
+        let about = |names: &str| format!("{names} call=c1");
+        world.hear("crm", vec![outcome(Shown, "call=c1", 5)]).await;
+        world
+            .hear("crm", vec![outcome(kind, &about(said), 10)])
+            .await;
+        world.settle().await;
+        assert_eq!(world.held(CALLS), [("c1", kind.as_str())]);
+        world
+            .hear("crm", vec![retraction(kind, &about(taken_back), 20)])
+            .await;
+        world.settle().await;
+        let what = format!("{kind} of {said}, taken back of {taken_back}");
+        assert_eq!(world.held(CALLS), [("c1", "shown")], "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retraction_leaves_the_other_deal_of_a_booking_alone() {
+    let mut world = World::new();
+    world
+        .hear(
+            "crm",
+            vec![outcome(Closed, "booking=b1 deal=d1 call=c1", 10)],
+        )
+        .await;
+    world
+        .hear(
+            "crm",
+            vec![retraction(Closed, "booking=b1 deal=d2 call=c1", 20)],
+        )
+        .await;
+    world.settle().await;
+    assert_eq!(world.held(CALLS), [("c1", "closed")]);
 }

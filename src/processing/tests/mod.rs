@@ -5,4 +5,5 @@ mod calls;
 mod corrections;
 mod model;
 mod reading;
+mod telling;
 mod world;

@@ -224,7 +224,8 @@ impl<'a> Model<'a> {
         chain
     }
 
-    /// Where an outcome about `subject` goes: to the last call before its booking or deal was first spoken of.
+    /// Where an outcome about `subject` goes: to the last call before its booking or deal was first spoken of, else to
+    /// the first one from then until the deal was decided.
     fn target(&self, subject: &Subject, at: Timestamp) -> String {
         let bookings = subject.booking_id.as_ref();
         let bookings = bookings.map_or_else(Vec::new, |booking| self.chain(booking));
@@ -250,10 +251,16 @@ impl<'a> Model<'a> {
             Fact::Call(call) => Some(call),
             _ => None,
         });
-        let before = calls.filter(|call| {
-            phone.is_some() && call.subject.phone == phone && call.occurred_at <= anchor
-        });
-        if let Some(call) = before.max_by_key(|call| call.occurred_at) {
+        let of_lead = calls.filter(|call| phone.is_some() && call.subject.phone == phone);
+        let (before, after): (Vec<_>, Vec<_>) =
+            of_lead.partition(|call| call.occurred_at <= anchor);
+        let decided = self.decided(subject);
+        let mut after = after.into_iter();
+        let found = before
+            .into_iter()
+            .max_by_key(|call| call.occurred_at)
+            .or_else(|| after.find(|call| decided.is_some_and(|at| call.occurred_at <= at)));
+        if let Some(call) = found {
             return format!("call/{}", call.subject.call_id.as_deref().unwrap());
         }
         match (phone, &subject.booking_id, &subject.deal_id) {
@@ -261,6 +268,19 @@ impl<'a> Model<'a> {
             (None, Some(booking), _) => format!("booking/cal/{booking}"),
             (None, None, deal) => format!("deal/crm/{}", deal.as_deref().unwrap()),
         }
+    }
+
+    /// When the deal was first won or lost.
+    fn decided(&self, subject: &Subject) -> Option<Timestamp> {
+        let deal = subject.deal_id.as_ref()?;
+        let words = self.facts().filter_map(|fact| match fact {
+            Fact::Outcome(outcome) if outcome.kind.is_final() => Some(outcome),
+            _ => None,
+        });
+        words
+            .filter(|outcome| outcome.subject.deal_id.as_ref() == Some(deal))
+            .map(|outcome| outcome.occurred_at)
+            .min()
     }
 
     /// The attendance of a booking that nobody reported.

@@ -20,7 +20,9 @@ fn processed(body: &str) -> Processed {
     let connector = catalogue
         .get(&ConnectorName::new("hubspot").unwrap())
         .unwrap();
-    let settings = json!({ "client_secret": "a-secret", "portal_ids": ["62515"] });
+    let settings = json!({
+        "client_secret": "a-secret", "portal_ids": ["62515"], "access_token": "a-token",
+    });
     let options = SourceOptions {
         source: name.clone(),
         public_url: "https://bridge.example.com/webhooks/crm".to_owned(),
@@ -54,6 +56,18 @@ fn processed(body: &str) -> Processed {
         body: body.to_owned().into(),
         mark: Mark::default(),
     })
+}
+
+#[test]
+fn a_dry_run_without_answers_says_that_nobody_was_asked() {
+    let body = json!([won(62515, "7")]).to_string();
+    let story: Value = serde_json::from_slice(&processed(&body).trace).unwrap();
+    let made = &story["lookups"][0];
+    assert_eq!(made["how"], "not_made", "{story}");
+    assert_eq!(
+        made["why"],
+        "a dry run asks nobody, and no answer was given"
+    );
 }
 
 fn won(portal: u32, deal: &str) -> Value {
@@ -102,6 +116,7 @@ fn an_event_that_waits_for_a_look_up_and_an_address_tells_both() {
         kind: None,
         outcome: None,
         retract: false,
+        up_to: None,
         route: None,
         address: None,
         matcher: None,

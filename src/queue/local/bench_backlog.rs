@@ -142,6 +142,7 @@ fn closed(
         change: Change::Outcome(0),
         not_before: None,
         origin: 0,
+        told: Subject::default(),
     };
     let outcome = Outcome {
         kind: OutcomeKind::Closed,

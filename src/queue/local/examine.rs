@@ -94,10 +94,7 @@ impl Examination {
             self.index,
             IndexState::Sound | IndexState::InUse | IndexState::Missing
         );
-        !index
-            || self.damaged_bytes > 0
-            || !self.missing_segments.is_empty()
-            || self.loose_rows > 0
+        !index || self.damaged_bytes > 0 || !self.missing_segments.is_empty() || self.loose_rows > 0
     }
 }
 

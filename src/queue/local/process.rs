@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{DestinationName, Disposition, EventId, Mode, Outcome, OutcomeId};
+use crate::model::{DestinationName, Disposition, EventId, Mode, Outcome, OutcomeId, Subject};
 use crate::queue::registry::Seen;
 use crate::queue::{Change, LaneChange, Mark, Processed, QueueError, Record, Result, Watch};
 use crate::truth::{Entry, Revision, Withdrawal, Withdrawn};
@@ -25,14 +25,23 @@ pub(super) struct Prepared {
     disposition: Disposition,
     reason: String,
     trace: Bytes,
-    outcomes: BTreeMap<u16, (Vec<u8>, Revision)>,
-    changes: Vec<(Hash16, LaneChange)>,
+    /// Each as JSON, by its number.
+    outcomes: BTreeMap<u16, Vec<u8>>,
+    changes: Vec<LaneWord>,
     records: Vec<Record>,
     watches: Vec<Watch>,
     wake_ms: Option<u64>,
     mark: Mark,
     keeps_former: bool,
     destinations: Option<Arc<BTreeSet<DestinationName>>>,
+}
+
+/// A change with the lane that it is for, and what it adds to its entries.
+#[derive(Debug)]
+struct LaneWord {
+    lane: Hash16,
+    change: LaneChange,
+    entry: Entry,
 }
 
 /// The events that are settled together with one, and what they know.
@@ -45,7 +54,7 @@ pub(super) struct Company {
 }
 
 impl Prepared {
-    pub(super) fn new(event: EventId, processed: Processed) -> Result<Self> {
+    pub(super) fn new(event: EventId, mut processed: Processed) -> Result<Self> {
         let disposition = match processed.disposition {
             None | Some(Disposition::Accepted) => {
                 return Err(QueueError::State(format!(
@@ -55,31 +64,16 @@ impl Prepared {
             Some(disposition) => disposition,
         };
         let too_many = || QueueError::State(format!("{event} has too many outcomes"));
-        let outcomes = processed
-            .outcomes()
-            .ok_or_else(too_many)?
+        let changes = std::mem::take(&mut processed.changes);
+        let outcomes = processed.outcomes().ok_or_else(too_many)?;
+        let changes = changes
             .into_iter()
-            .map(|(ordinal, outcome)| {
-                Ok((
-                    ordinal,
-                    prepare_outcome(OutcomeId { event, ordinal }, outcome)?,
-                ))
-            })
-            .collect::<Result<BTreeMap<_, _>>>()?;
-        for change in &processed.changes {
-            if let Change::Outcome(ordinal) = change.change
-                && !outcomes.contains_key(&ordinal)
-            {
-                return Err(QueueError::State(format!(
-                    "{event} has no outcome {ordinal}"
-                )));
-            }
-        }
-        let changes = processed
-            .changes
+            .map(|change| LaneWord::new(event, change, &outcomes))
+            .collect::<Result<_>>()?;
+        let outcomes = outcomes
             .into_iter()
-            .map(|change| (tree::lane(&change.destination, &change.target), change))
-            .collect();
+            .map(|(number, outcome)| Ok((number, json(outcome)?)))
+            .collect::<Result<_>>()?;
         Ok(Self {
             disposition,
             reason: processed.reason,
@@ -104,7 +98,7 @@ impl Prepared {
 
     /// Bytes that it adds to the journal, about.
     pub(super) fn weight(&self) -> usize {
-        let outcomes: usize = self.outcomes.values().map(|(json, _)| json.len()).sum();
+        let outcomes: usize = self.outcomes.values().map(Vec::len).sum();
         let records: usize = self.records.iter().map(|r| 128 + r.value.len()).sum();
         self.trace.len() + outcomes + records + self.changes.len() * 512 + self.watches.len() * 128
     }
@@ -121,25 +115,48 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-fn prepare_outcome(id: OutcomeId, outcome: &Outcome) -> Result<(Vec<u8>, Revision)> {
-    let revision = Revision {
-        outcome: id,
-        kind: outcome.kind,
-        basis: outcome.basis,
-        occurred_at: outcome.occurred_at,
-        origin: 0,
-        fingerprint: fingerprint(outcome)?,
-        not_before: None,
-    };
-    Ok((json(outcome)?, revision))
+impl LaneWord {
+    fn new(event: EventId, change: LaneChange, outcomes: &BTreeMap<u16, &Outcome>) -> Result<Self> {
+        let withdrawal = |what, up_to| {
+            Entry::Withdrawal(Withdrawal {
+                event,
+                what,
+                up_to,
+                origin: change.origin,
+            })
+        };
+        let entry = match change.change {
+            Change::Outcome(ordinal) => {
+                let outcome = outcomes.get(&ordinal).ok_or_else(|| {
+                    QueueError::State(format!("{event} has no outcome {ordinal}"))
+                })?;
+                Entry::Outcome(Revision {
+                    outcome: OutcomeId { event, ordinal },
+                    kind: outcome.kind,
+                    basis: outcome.basis,
+                    occurred_at: outcome.occurred_at,
+                    origin: change.origin,
+                    fingerprint: fingerprint(outcome, &change.told)?,
+                    not_before: change.not_before,
+                })
+            }
+            Change::Retract(kind, up_to) => withdrawal(Withdrawn::Kind(kind), up_to),
+            Change::Release(up_to) => withdrawal(Withdrawn::Manual, up_to),
+        };
+        Ok(Self {
+            lane: tree::lane(&change.destination, &change.target),
+            change,
+            entry,
+        })
+    }
 }
 
-/// Hash of all that a destination can be told: not which event or rule said so.
-fn fingerprint(outcome: &Outcome) -> Result<u64> {
+/// Hash of all that a destination is told of an outcome: not which event or rule said so.
+fn fingerprint(outcome: &Outcome, about: &Subject) -> Result<u64> {
     let told = (
         (outcome.kind, &outcome.label, &outcome.value, &outcome.notes),
         sorted(&Value::Object(outcome.metadata.clone())),
-        (&outcome.subject, outcome.occurred_at),
+        (about, outcome.occurred_at),
     );
     let digest = Sha256::digest(json(&told)?);
     let mut first = [0; 8];
@@ -208,7 +225,7 @@ fn lead_to(tx: &mut Tx<'_>, id: EventId, row: &mut EventRow, prepared: &Prepared
     row.outcomes = (0..end)
         .map(|ordinal| {
             let outcome = prepared.outcomes.get(&ordinal);
-            let json = outcome.map_or(NO_OUTCOME, |(json, _)| json.as_slice());
+            let json = outcome.map_or(NO_OUTCOME, Vec::as_slice);
             content(tx, &key, outcomes.get(usize::from(ordinal)), json)
         })
         .collect();
@@ -267,14 +284,19 @@ fn revise_lanes(
     row: &mut EventRow,
     prepared: &Prepared,
 ) -> Result<()> {
-    let mut touched: BTreeMap<Hash16, Vec<&LaneChange>> =
-        row.lanes.iter().map(|lane| (*lane, Vec::new())).collect();
-    for (lane, change) in &prepared.changes {
-        touched.entry(*lane).or_default().push(change);
+    let mut touched: BTreeMap<Hash16, (Vec<&LaneChange>, Vec<Entry>)> = row
+        .lanes
+        .iter()
+        .map(|lane| (*lane, <_>::default()))
+        .collect();
+    for word in &prepared.changes {
+        let (changes, said) = touched.entry(word.lane).or_default();
+        changes.push(&word.change);
+        said.push(word.entry.clone());
     }
     row.lanes.clear();
     let known = row.next_delivery;
-    for (key, changes) in touched {
+    for (key, (changes, said)) in touched {
         let Some(mut lane) = lane_for(tx, &key, changes.last().copied())? else {
             continue;
         };
@@ -282,10 +304,6 @@ fn revise_lanes(
             row.lanes.push(key);
             continue;
         }
-        let said: Vec<Entry> = changes
-            .iter()
-            .filter_map(|change| entry(id, change, prepared))
-            .collect();
         let mut changed = false;
         if let Some(change) = changes.last() {
             changed = line::enter_mode(tx, &key, &mut lane, change.mode)?;
@@ -347,29 +365,6 @@ fn lane_for(tx: &Tx<'_>, key: &Hash16, change: Option<&LaneChange>) -> Result<Op
         open: None,
         receipt: Vec::new(),
     })))
-}
-
-fn entry(event: EventId, change: &LaneChange, prepared: &Prepared) -> Option<Entry> {
-    let withdrawal = |what, up_to| {
-        Entry::Withdrawal(Withdrawal {
-            event,
-            what,
-            up_to,
-            origin: change.origin,
-        })
-    };
-    match change.change {
-        Change::Outcome(ordinal) => {
-            let (_, revision) = prepared.outcomes.get(&ordinal)?;
-            Some(Entry::Outcome(Revision {
-                origin: change.origin,
-                not_before: change.not_before,
-                ..revision.clone()
-            }))
-        }
-        Change::Retract(kind, up_to) => Some(withdrawal(Withdrawn::Kind(kind), up_to)),
-        Change::Release(up_to) => Some(withdrawal(Withdrawn::Manual, up_to)),
-    }
 }
 
 /// Marks stored events "to process" again. Answers how many there were.
