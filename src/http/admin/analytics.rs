@@ -209,14 +209,20 @@ fn check_attribution(condition: &Condition, attribution: Attribution) -> Result<
     Ok(())
 }
 
-/// Refuses a touch where the question is of calls themselves, whatever is credited to them.
-fn only_recorded(scope: &Scope, question: &str) -> Result<(), ApiError> {
-    if scope.attribution == Attribution::Recorded {
-        return Ok(());
+/// An answer with the attribution that holds for it: some questions are of the calls themselves, whatever is credited to
+/// them, and say so.
+#[derive(Serialize)]
+struct Attributed<T> {
+    #[serde(flatten)]
+    answer: T,
+    attribution: Attribution,
+}
+
+fn as_recorded<T>(answer: T) -> Attributed<T> {
+    Attributed {
+        answer,
+        attribution: Attribution::Recorded,
     }
-    Err(bad(format!(
-        "{question} is about the calls that outcomes were recorded for: leave `attribution` out"
-    )))
 }
 
 /// Takes the groups out of a query.
@@ -319,13 +325,18 @@ pub(super) async fn breakdown(
         .ok_or_else(|| bad(format!("`split` is missing, expected {SPLITS}")))?;
     let scope = scope(&mut query, now)?;
     query.finish()?;
-    if matches!(split, Split::Metadata(_)) {
-        only_recorded(&scope, "a breakdown by metadata")?;
-    }
+    let attribution = match split {
+        Split::Metadata(_) => Attribution::Recorded,
+        _ => scope.attribution,
+    };
     let lines = store(&office)?
-        .breakdown(&scope.condition, &split, scope.attribution, scope.period)
+        .breakdown(&scope.condition, &split, attribution, scope.period)
         .await;
-    answer(lines.map(|items| json!({ "period": scope.period, "items": items })))
+    answer(
+        lines.map(
+            |items| json!({ "period": scope.period, "attribution": attribution, "items": items }),
+        ),
+    )
 }
 
 pub(super) async fn conversion(
@@ -358,8 +369,8 @@ pub(super) async fn funnel(
     let (mut query, now) = begin(&request, &office);
     let scope = scope(&mut query, now)?;
     query.finish()?;
-    only_recorded(&scope, "the funnel")?;
-    answer(store(&office)?.funnel(&scope.condition, scope.period).await)
+    let funnel = store(&office)?.funnel(&scope.condition, scope.period).await;
+    answer(funnel.map(as_recorded))
 }
 
 pub(super) async fn delay(
@@ -370,8 +381,8 @@ pub(super) async fn delay(
     let (mut query, now) = begin(&request, &office);
     let scope = scope(&mut query, now)?;
     query.finish()?;
-    only_recorded(&scope, "the time from call to outcome")?;
-    answer(store(&office)?.delay(&scope.condition, scope.period).await)
+    let delay = store(&office)?.delay(&scope.condition, scope.period).await;
+    answer(delay.map(as_recorded))
 }
 
 pub(super) async fn calls(
