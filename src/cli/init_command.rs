@@ -47,8 +47,18 @@ impl Init {
                 destinations.push(sketch(connector, Role::Destination));
             }
         }
-        let written = init::write(&self.dir, &sources, &destinations, self.public_url.as_ref())
-            .map_err(Failure::of)?;
+        // The configuration is read from wherever the bridge is started.
+        let own = self.connectors_dir.as_ref().map(std::path::absolute);
+        let own = own.transpose().map_err(Failure::of)?;
+        let public_url = self.public_url.as_ref();
+        let written = init::write(
+            &self.dir,
+            &sources,
+            &destinations,
+            public_url,
+            own.as_deref(),
+        )
+        .map_err(Failure::of)?;
         if output.is_json() {
             output.json(&json!({
                 "files": written.files,

@@ -50,7 +50,7 @@ fn warn_of_one_listener(config: &Config, findings: &mut Findings<'_>) {
         let wrong = Wrong::new(
             "the admin side listens where webhooks come in, so whoever reaches one reaches the other",
         )
-        .help("give `admin.bind` an address of its own, best one that only you reach; `/metrics` asks for the admin token until then");
+        .help("give `admin.bind` an address of its own, best one that only you reach; until then `/metrics` asks for the admin token, unless the address is loopback");
         let place = findings.file.place("admin.bind");
         findings.note(Severity::Warning, place, None, wrong);
     }

@@ -19,9 +19,6 @@ const PREFIX: &str = "OUTCOME_BRIDGE__";
 /// What the names of all our variables start with.
 const OURS: &str = "OUTCOME_BRIDGE_";
 
-/// Variables that are no options of the configuration: flags of the command line take their values, and tests.
-const OTHERS: [&str; 5] = ["CONFIG", "URL", "TOKEN", "CONNECTORS", "FAULT"];
-
 /// What stands in for a file in diagnostics about variables.
 pub(super) const ENVIRONMENT: &str = "environment";
 
@@ -85,21 +82,21 @@ pub(super) fn read(env: &Env, file: &Document, defaults: &Document, dir: &Path) 
     overrides
 }
 
-/// Warnings of variables that look like ours and are none, most of all those with one `_` where two are meant.
+/// Warnings of variables with one `_` where two are meant. Others that begin like ours are none of our business: Kubernetes
+/// sets a handful of them for a service of our name.
 fn unknown_words(env: &Env, defaults: &Document) -> Vec<Diagnostic> {
     let ours = env.starting_with(OURS).map(|(name, _)| name);
     ours.filter(|name| !name.starts_with(PREFIX))
-        .filter(|name| !OTHERS.contains(&&name[OURS.len()..]))
-        .map(|name| {
+        .filter_map(|name| {
             let plain = |text: &str| text.to_uppercase().replace(['.', '-'], "_");
-            let is_meant = |path: &&str| plain(path) == plain(&name[OURS.len()..]);
-            let meant = defaults.paths().find(is_meant).map(variable_for);
-            let help = match meant {
-                Some(variable) => format!("did you mean `{variable}`?"),
-                None => format!("options of the configuration are `{PREFIX}SECTION__KEY`"),
+            let is_meant = |path: &&str| {
+                // `OUTCOME_BRIDGE_CONNECTORS` is a flag of the command line; no section is an option.
+                path.contains('.') && plain(path) == plain(&name[OURS.len()..])
             };
-            Diagnostic::warning(ENVIRONMENT, format!("`{name}` sets nothing that there is"))
-                .help(help)
+            let meant = defaults.paths().find(is_meant).map(variable_for)?;
+            let warning =
+                Diagnostic::warning(ENVIRONMENT, format!("`{name}` sets nothing that there is"));
+            Some(warning.help(format!("did you mean `{meant}`?")))
         })
         .collect()
 }

@@ -694,7 +694,8 @@ fn a_reference_in_the_environment_is_refused_and_words_that_set_nothing_are_told
     );
     let env = [
         ("OUTCOME_BRIDGE_SERVER_BIND", "0.0.0.0:1"),
-        ("OUTCOME_BRIDGE_NONSENSE", "1"),
+        // Kubernetes sets such a variable for a service of our name.
+        ("OUTCOME_BRIDGE_SERVICE_HOST", "10.0.0.1"),
         ("OUTCOME_BRIDGE_CONFIG", "/etc"),
         ("OUTCOME_BRIDGE_URL", "http://b"),
         ("OUTCOME_BRIDGE_TOKEN", "t"),
@@ -702,10 +703,9 @@ fn a_reference_in_the_environment_is_refused_and_words_that_set_nothing_are_told
     ];
     let told = told(&loaded("", &env).warnings).join("\n");
     assert!(told.contains("`OUTCOME_BRIDGE_SERVER_BIND` sets nothing that there is | did you mean `OUTCOME_BRIDGE__SERVER__BIND`?"), "{told}");
-    assert!(told.contains("OUTCOME_BRIDGE_NONSENSE"), "{told}");
     assert_eq!(
         told.matches("OUTCOME_BRIDGE_").count() - told.matches("OUTCOME_BRIDGE__").count(),
-        2,
+        1,
         "{told}"
     );
 }

@@ -25,10 +25,12 @@ impl Pauses {
     /// When the file is there but cannot be read.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let file = dir.join(FILE);
-        let text = match fs::read_to_string(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
+        // A damaged name is left out; the others are still paused.
+        let text = String::from_utf8_lossy(&bytes);
         let names = text.lines().filter_map(|line| line.parse().ok()).collect();
         Ok(Self {
             file,

@@ -61,8 +61,9 @@ pub fn serve(
     inlet: Option<web::Data<Inlet>>,
     office: Option<web::Data<Office>>,
 ) -> io::Result<Listener> {
+    let is_local = listen.address.ip().is_loopback();
     bind(listen, move |config| {
-        routes(config, inlet.clone(), office.clone());
+        routes(config, inlet.clone(), office.clone(), is_local);
     })
 }
 
@@ -110,6 +111,7 @@ fn routes(
     config: &mut ServiceConfig,
     inlet: Option<web::Data<Inlet>>,
     office: Option<web::Data<Office>>,
+    is_local: bool,
 ) {
     let nothing = match &inlet {
         Some(_) => "there is nothing here; webhooks go to /webhooks/{source}",
@@ -119,7 +121,7 @@ fn routes(
         }
     };
     let mut common = vec![get("/health/live", health::live)];
-    let on_both_sides = inlet.is_some();
+    let is_in_the_open = inlet.is_some() && !is_local;
     if let Some(inlet) = inlet {
         let apis = inlet.apis.clone();
         config.app_data(inlet);
@@ -131,7 +133,7 @@ fn routes(
     }
     if let Some(office) = office {
         config.app_data(office);
-        if on_both_sides {
+        if is_in_the_open {
             common.push(get("/health/ready", health::ready_on_both_sides));
             common.push(get("/metrics", health::metrics_for_admins));
         } else {

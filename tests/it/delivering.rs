@@ -339,6 +339,8 @@ async fn a_sale_that_is_taken_back_leaves_nothing_behind_at_phonely() {
             None,
         ),
         (sale, "Sold", Some(299)),
+        // A newer word about the sale that does not know its amount: the one that was told stays.
+        (told("call-1", "closed", minutes_ago(15)), "Sold", None),
         (
             taken_back("call-1", "closed", minutes_ago(10)),
             "Appointment Completed",

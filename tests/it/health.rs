@@ -83,7 +83,8 @@ async fn a_bridge_that_stops_is_not_ready_and_answers_what_it_has_begun() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_one_address_serves_both_sides_the_world_hears_no_more_than_at_the_inlet() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
+    // Not loopback alone: what is open to this machine only asks for nothing.
+    let address = format!("0.0.0.0:{}", free.local_addr().unwrap().port());
     drop(free);
     let bridge = Setup::new()
         .set("SERVER__BIND", &address)

@@ -96,6 +96,7 @@ pub(super) fn write(
     sources: &[ConnectorSketch],
     destinations: &[ConnectorSketch],
     public_url: Option<&Url>,
+    connectors_dir: Option<&Path>,
 ) -> Result<Written, InitError> {
     let names: Vec<SourceName> = sources
         .iter()
@@ -107,7 +108,7 @@ pub(super) fn write(
     });
     let main = (
         dir.join(FILE_NAME),
-        text::main_file(sources, destinations, public_url),
+        text::main_file(sources, destinations, public_url, connectors_dir),
     );
     let files: Vec<(PathBuf, String)> = std::iter::once(main).chain(mappings).collect();
     create_all(dir, &files)?;
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_written_loads_once_its_variables_are_set() {
         let dir = tempfile::tempdir().unwrap();
-        let written = write(dir.path(), &sources(), &destinations(), None).unwrap();
+        let written = write(dir.path(), &sources(), &destinations(), None, None).unwrap();
         let names: Vec<&str> = written.variables.iter().map(|v| v.name.as_str()).collect();
         assert_eq!(
             names,
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn without_its_variables_each_of_them_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let written = write(dir.path(), &sources(), &destinations(), None).unwrap();
+        let written = write(dir.path(), &sources(), &destinations(), None, None).unwrap();
         let mistakes = Config::load(dir.path(), &Env::default()).unwrap_err();
         assert_eq!(mistakes.len(), written.variables.len());
     }
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_a_comment_can_be_taken_out_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &sources(), &destinations(), None).unwrap();
+        write(dir.path(), &sources(), &destinations(), None, None).unwrap();
         let path = dir.path().join(FILE_NAME);
         let text = fs::read_to_string(&path).unwrap();
         let is_setting = |line: &str| {
@@ -341,7 +342,7 @@ mod tests {
         fs::create_dir(dir.path().join("mappings")).unwrap();
         let mapping = dir.path().join("mappings/cal-com.toml");
         fs::write(&mapping, "mine").unwrap();
-        let refused = write(dir.path(), &sources(), &destinations(), None).unwrap_err();
+        let refused = write(dir.path(), &sources(), &destinations(), None, None).unwrap_err();
         assert!(
             refused
                 .to_string()
@@ -355,7 +356,7 @@ mod tests {
     fn the_next_steps_name_variables_urls_and_commands() {
         let dir = tempfile::tempdir().unwrap();
         let url = Url::parse("https://hooks.example.com").unwrap();
-        let written = write(dir.path(), &sources(), &destinations(), Some(&url)).unwrap();
+        let written = write(dir.path(), &sources(), &destinations(), Some(&url), None).unwrap();
         let steps = written.next_steps();
         for part in [
             "CAL_COM_SECRET",

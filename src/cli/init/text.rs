@@ -1,6 +1,7 @@
 //! The text of the files that `init` writes.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::Value;
 use url::Url;
@@ -21,8 +22,15 @@ pub(super) fn main_file(
     sources: &[ConnectorSketch],
     destinations: &[ConnectorSketch],
     public_url: Option<&Url>,
+    connectors_dir: Option<&Path>,
 ) -> String {
     let mut text = HEAD.to_owned();
+    if let Some(dir) = connectors_dir {
+        let dir = quoted(&dir.display().to_string());
+        text.push_str(&format!(
+            "\n[connectors]\n# Connectors of your own, which add to the built-in ones or replace them.\ndir = {dir}\n"
+        ));
+    }
     text.push_str("\n[server]\n");
     text.push_str("# How senders reach this bridge from outside: some vendors sign the URL that they post to.\n");
     match public_url {

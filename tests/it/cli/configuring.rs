@@ -270,6 +270,7 @@ fn connectors_of_the_configuration_are_found_without_a_word() {
     let fresh = home.path().join("config");
     let fresh = fresh.to_str().unwrap();
     let init = [
+        "--json",
         "init",
         fresh,
         "--connector",
@@ -277,7 +278,14 @@ fn connectors_of_the_configuration_are_found_without_a_word() {
         "--connectors-dir",
         dir,
     ];
-    done(run(init));
+    let written = done(run(init)).json();
+    assert_eq!(written["webhooks"][0]["source"], "acme-crm");
+    // The configuration that it wrote knows the connector, too: what is missing are the variables.
+    let checked = with_config(std::path::Path::new(fresh), &["check"]);
+    assert!(
+        !checked.stderr.contains("there is no connector"),
+        "{checked:?}"
+    );
 }
 
 #[test]
