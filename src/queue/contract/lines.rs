@@ -252,20 +252,34 @@ pub(crate) async fn a_line_remembers_what_newer_truth_it_told(f: &Fixture) {
 }
 
 pub(crate) async fn a_line_is_not_told_what_was_retracted_before_it_came(f: &Fixture) {
-    f.tell(1, Shown, 1).await;
-    let early = f.accept(2).await;
-    let retraction = LaneChange {
+    let about = |origin, what| LaneChange {
         can_clear: false,
-        ..each("t", Change::Retract(Closed, later(9)))
+        origin,
+        ..each("t", what)
     };
-    let processed = mapped(Vec::new(), vec![retraction]);
-    f.queue.settle_event(early, processed).await.unwrap();
-    let late = f.tell(3, Closed, 5).await;
-    assert_eq!(f.states_of(late).await, [DeliveryState::Cancelled]);
-    f.tell_again(late, &[(Closed, 5)]).await;
-    assert_eq!(f.states_of(late).await.len(), 1, "nothing is noted again");
-    f.tell(4, Closed, 10).await;
-    assert_eq!(f.deliver_all().await, [Shown, Closed].map(Some));
+    f.tell(1, Shown, 1).await;
+    for (n, origin) in [(2, 0), (3, 7)] {
+        let early = f.accept(n).await;
+        let retraction = about(origin, Change::Retract(Closed, later(9)));
+        let processed = mapped(Vec::new(), vec![retraction]);
+        f.queue.settle_event(early, processed).await.unwrap();
+    }
+    let say = async |id, origin, at| {
+        let fact = Fact::Outcome(outcome(id, Closed, at));
+        let processed = mapped(vec![fact], vec![about(origin, Change::Outcome(0))]);
+        f.queue.settle_event(id, processed).await.unwrap();
+        f.states_of(id).await
+    };
+    let late = f.accept(4).await;
+    assert_eq!(say(late, 7, 5).await, [DeliveryState::Cancelled]);
+    assert_eq!(say(late, 7, 5).await.len(), 1, "nothing is noted again");
+    // Other leads stand in the same line.
+    for (n, origin, at) in [(5, 0, 5), (6, 8, 5), (7, 7, 10)] {
+        let other = f.accept(n).await;
+        assert_eq!(say(other, origin, at).await, [DeliveryState::Pending]);
+    }
+    let told = f.deliver_all().await;
+    assert_eq!(told, [Shown, Closed, Closed, Closed].map(Some));
 }
 
 pub(crate) async fn nothing_is_sent_before_its_moment(f: &Fixture) {

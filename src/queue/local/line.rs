@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{DeliveryId, DeliveryState, EventId, Mode, OutcomeId, OutcomeKind};
 use crate::queue::{QueueError, Result};
-use crate::truth::{self, Entry, Withdrawal};
+use crate::truth::{self, Entry, Revision, Withdrawal};
 
 use super::codec::{Corrupt, Get};
 use super::lane_row::{Holds, LaneRow, Open, put_entry};
@@ -91,7 +91,7 @@ impl Wanted {
                 brings: Some((revision.outcome, revision.kind)),
                 fingerprint: revision.fingerprint,
                 due_ms: due_after(tx.now, revision.not_before),
-                retracted: truth::is_withdrawn(others, revision),
+                retracted: is_withdrawn(others, revision),
             },
             Entry::Withdrawal(withdrawal) => Self {
                 brings: None,
@@ -106,6 +106,18 @@ impl Wanted {
     fn is_told_by(&self, row: &DeliveryRow) -> bool {
         (self.fingerprint, self.brings.is_some()) == (row.fingerprint, row.outcome.is_some())
     }
+}
+
+/// Whether something among `entries` takes just this back. Often one lane stands for all leads: a withdrawal that does
+/// not say what it is about, or is about something else, may be another lead's.
+fn is_withdrawn(entries: &[Entry], revision: &Revision) -> bool {
+    let takes_back = |withdrawal: &Withdrawal| {
+        let same = withdrawal.origin != 0 && withdrawal.origin == revision.origin;
+        same && withdrawal.covers(revision)
+    };
+    entries
+        .iter()
+        .any(|entry| matches!(entry, Entry::Withdrawal(withdrawal) if takes_back(withdrawal)))
 }
 
 /// Hash of what is taken back.
