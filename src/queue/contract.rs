@@ -480,7 +480,7 @@ pub(crate) async fn who_counts_how_far_a_lead_came_is_told_when_that_changes(f: 
         (kind(&claim), claim.furthest)
     };
     let (lost, shown) = (Some(OutcomeKind::Lost), Some(OutcomeKind::Shown));
-    say(1, OutcomeKind::Lost, 9).await;
+    let first = say(1, OutcomeKind::Lost, 9).await;
     assert_eq!(told().await, (lost, lost));
     // It comes late, as what is only assumed does: the truth stays, and how far the lead came is told.
     let attended = say(2, OutcomeKind::Shown, 5).await;
@@ -490,6 +490,10 @@ pub(crate) async fn who_counts_how_far_a_lead_came_is_told_when_that_changes(f: 
         states,
         [DeliveryState::Delivered, DeliveryState::Superseded]
     );
+    let before = f.queue.deliveries_of(first).await.unwrap()[0].id;
+    let refused = f.queue.operate(before, Operation::Redrive).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("how far the lead came"), "{refused}");
     // Nothing new: another that attended, and an appointment that was missed before.
     say(3, OutcomeKind::Shown, 6).await;
     say(4, OutcomeKind::NoShow, 4).await;

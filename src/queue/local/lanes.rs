@@ -112,8 +112,17 @@ pub(super) fn content(lane: &LaneRow, truth: &Revision) -> Content {
         .filter(|kind| lane.rules.counts_progress && kind.progress() > truth.kind.progress());
     // Told by the truth itself in most lanes, whose hash it leaves as it is.
     let beyond = beyond.map_or(0, OutcomeKind::progress);
-    let spread = u64::from(beyond).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (truth.outcome, truth.fingerprint ^ spread)
+    (truth.outcome, with_progress(truth.fingerprint, beyond))
+}
+
+fn with_progress(fingerprint: u64, beyond: u8) -> u64 {
+    fingerprint ^ u64::from(beyond).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Whether `told`, the hash of a [`Content`], is that of the same outcome, however far the lead had come.
+pub(super) fn tells_same(told: u64, outcome: &Revision) -> bool {
+    let mut stages = OutcomeKind::ALL.iter().map(|kind| kind.progress());
+    stages.any(|beyond| with_progress(outcome.fingerprint, beyond) == told)
 }
 
 fn truth_of(lane: &LaneRow) -> Option<(Revision, Content)> {

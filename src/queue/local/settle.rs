@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{DeliveryId, DeliveryState, Disposition, EventId, Mode, OutcomeId};
 use crate::queue::{Answered, Attempt, Operation, QueueError, Result, Settlement};
-use crate::truth;
+use crate::truth::{self, Revision};
 
 use super::lane_row::{Holds, LaneRow, Open};
 use super::lanes;
@@ -296,8 +296,15 @@ fn why_pointless(tx: &Tx<'_>, case: &Case) -> Result<Option<String>> {
         .outcome
         .map(|(outcome, _)| (outcome, case.row.fingerprint));
     if wanted != brings {
+        let same = |truth: &Revision| brings.is_some_and(|(outcome, _)| outcome == truth.outcome);
         return Ok(Some(match truth {
-            Some(truth) => format!("{} ({}) is the truth now", truth.outcome, truth.kind),
+            Some(truth) if !same(truth) => {
+                format!("{} ({}) is the truth now", truth.outcome, truth.kind)
+            }
+            Some(truth) if lanes::tells_same(case.row.fingerprint, truth) => {
+                "how far the lead came has changed since".to_owned()
+            }
+            Some(_) => "its event was processed again, with another result".to_owned(),
             None => "nothing holds any more".to_owned(),
         }));
     }
