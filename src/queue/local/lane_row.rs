@@ -72,6 +72,16 @@ impl LaneRow {
             Mode::Each => None,
         }
     }
+
+    /// The event that tells again what a lost delivery would have brought, when it is processed again.
+    pub(super) fn teller(&self, lost: DeliveryId) -> EventId {
+        let truth = match self.mode {
+            Mode::Newest => truth::current(&self.entries, self.rules.precedence),
+            // Each has its own to tell, whatever others said since.
+            Mode::Each => None,
+        };
+        truth.map_or(lost.event, |truth| truth.outcome.event)
+    }
 }
 
 const PRECEDENCES: [Precedence; 2] = [Precedence::FinalFirst, Precedence::Newest];

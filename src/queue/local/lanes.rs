@@ -139,7 +139,7 @@ fn is_known(lane: &LaneRow, said: &[Entry], reviser: &Reviser<'_>) -> bool {
 }
 
 /// Whether the lane waits for a delivery that damage took away.
-fn is_open_lost(tx: &Tx<'_>, lane: &LaneRow) -> Result<bool> {
+pub(super) fn is_open_lost(tx: &Tx<'_>, lane: &LaneRow) -> Result<bool> {
     let Some(open) = lane.open else {
         return Ok(false);
     };

@@ -11,6 +11,8 @@ use super::tree::Hash16;
 enum Holder {
     /// A claim is looking at it.
     Claim,
+    /// What it waits for is lost, and no event tells it again: nobody looks at it until a commit changes that.
+    Lost,
     /// The committer is about to change what is open there; no claim may look meanwhile.
     Committer,
     /// A worker tries this delivery.
@@ -53,11 +55,16 @@ impl Leases {
     /// Keeps claims off a lane until [`Leases::free`]. `false` when somebody holds it already.
     pub(super) fn block(&self, lane: Hash16) -> bool {
         let mut table = self.table();
-        let free = !table.lanes.contains_key(&lane);
+        let free = matches!(table.lanes.get(&lane), None | Some(Holder::Lost));
         if free {
             table.lanes.insert(lane, Holder::Committer);
         }
         free
+    }
+
+    /// Sets a reserved lane aside whose delivery is lost for good.
+    pub(super) fn set_aside(&self, lane: Hash16) {
+        self.table().lanes.insert(lane, Holder::Lost);
     }
 
     /// Whether the committer keeps the lane.

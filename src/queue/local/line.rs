@@ -19,7 +19,8 @@ use crate::truth::{self, Entry, Revision, Withdrawal};
 
 use super::codec::{Corrupt, Get};
 use super::lane_row::{Holds, LaneRow, Open, put_entry};
-use super::lanes::{Note, Reviser, write_note};
+use super::lanes::{Note, Reviser, is_open_lost, write_note};
+use super::process;
 use super::row::DeliveryRow;
 use super::tree::{self, Hash16, Tree};
 use super::tx::{Tx, due_after};
@@ -36,23 +37,25 @@ pub(super) fn place_of(key: &[u8]) -> std::result::Result<(Hash16, u64, Delivery
     Ok((lane, turn, tree::delivery_of(get.rest())?))
 }
 
-/// Brings a lane to the mode that is asked for. Answers whether it changed.
+/// Brings a lane to the mode that `event` asks for, which is being settled. Answers whether it changed.
 pub(super) fn enter_mode(
     tx: &mut Tx<'_>,
     key: &Hash16,
     lane: &mut LaneRow,
     mode: Mode,
+    event: EventId,
 ) -> Result<bool> {
     match (lane.mode, mode) {
         (Mode::Newest, Mode::Each) => {
+            let teller = lane.open.map(|open| lane.teller(open.delivery));
             lane.mode = mode;
             truth::compact(&mut lane.entries, lane.rules.precedence, MAX_ENTRIES);
             if let Some(open) = lane.open {
                 let delivery_key = tree::delivery(open.delivery);
                 let row = tx.stage.sound_row(Tree::Delivery, &delivery_key)?;
                 let Some(mut row): Option<DeliveryRow> = row else {
-                    leave(tx, key, lane, open.delivery, 0);
-                    lane.holds = Holds::Unknown;
+                    leave_lost(tx, key, lane, open.delivery, 0);
+                    tell_again(tx, teller.filter(|teller| *teller != event))?;
                     return Ok(true);
                 };
                 row.turn = next_turn(tx, lane, open.due_ms);
@@ -148,7 +151,7 @@ pub(super) fn revise(
     let wanted = said.iter().map(|entry| Wanted::of(tx, entry, &entries));
     let mut wanted: Vec<Wanted> = wanted.collect();
     let gone = match_told(tx, key, reviser.event, known, &mut wanted)?;
-    if gone.is_empty() && wanted.is_empty() {
+    if gone.is_empty() && wanted.is_empty() && !is_stuck(tx, key, lane)? {
         return Ok(false);
     }
     entries.extend_from_slice(said);
@@ -174,8 +177,16 @@ pub(super) fn revise(
         };
         tell(tx, key, lane, one, reviser)?;
     }
-    line_up(tx, key, lane)?;
+    line_up(tx, key, lane, Some(reviser.event))?;
     Ok(true)
+}
+
+/// Whether damage keeps the line from going on: what it waits for is lost, or it waits for nothing.
+fn is_stuck(tx: &Tx<'_>, key: &Hash16, lane: &LaneRow) -> Result<bool> {
+    match lane.open {
+        Some(_) => is_open_lost(tx, lane),
+        None => Ok(first(tx, key)?.is_some()),
+    }
 }
 
 /// Takes from `wanted` what the event told this lane already. Answers the deliveries of what it no longer says.
@@ -343,7 +354,7 @@ pub(super) fn join_again(
     tx.stage
         .put(Tree::Line, &place(key, row.turn, id), Vec::new());
     tx.count(&lane.destination, 1, 0);
-    line_up(tx, key, lane)
+    line_up(tx, key, lane, None)
 }
 
 /// The turn of a delivery that is due then.
@@ -377,19 +388,48 @@ pub(super) fn advance(
 ) -> Result<()> {
     leave(tx, key, lane, id, row.turn);
     row.turn = 0;
-    line_up(tx, key, lane)
+    line_up(tx, key, lane, None)
 }
 
-/// Lets the lane wait for the first of its line.
-fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
+/// A delivery that damage took away leaves the line, as with [`leave`].
+fn leave_lost(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow, id: DeliveryId, turn: u64) {
+    if lane.open.is_some_and(|open| open.delivery == id) {
+        // Also when a claim has set the lane aside for it: it is free again then.
+        keep_from_claims(tx, key, lane);
+        lane.holds = Holds::Unknown;
+    }
+    leave(tx, key, lane, id, turn);
+}
+
+/// Has an event processed again, so that it tells anew what a lost delivery would have brought.
+fn tell_again(tx: &mut Tx<'_>, event: Option<EventId>) -> Result<()> {
+    process::replay(tx, event.as_slice())?;
+    Ok(())
+}
+
+/// Turn and delivery of the first of the line.
+fn first(tx: &Tx<'_>, key: &Hash16) -> Result<Option<(u64, DeliveryId)>> {
     let mut end = key.to_vec();
     end.extend_from_slice(&[0xff; 19]);
+    let first = tx.stage.range(Tree::Line, key, &end).next().transpose()?;
+    let Some((place, _)) = first else {
+        return Ok(None);
+    };
+    let (_, turn, delivery) = place_of(&place)?;
+    Ok(Some((turn, delivery)))
+}
+
+/// Lets the lane wait for the first of its line. `settled` is the event that has just told all that it has to tell.
+fn line_up(
+    tx: &mut Tx<'_>,
+    key: &Hash16,
+    lane: &mut LaneRow,
+    settled: Option<EventId>,
+) -> Result<()> {
     let (delivery, due_ms) = loop {
-        let first = tx.stage.range(Tree::Line, key, &end).next().transpose()?;
-        let Some((place, _)) = first else {
+        let Some((turn, delivery)) = first(tx, key)? else {
             return Ok(());
         };
-        let (_, turn, delivery) = place_of(&place)?;
         let row = tx
             .stage
             .sound_row(Tree::Delivery, &tree::delivery(delivery))?;
@@ -397,7 +437,11 @@ fn line_up(tx: &mut Tx<'_>, key: &Hash16, lane: &mut LaneRow) -> Result<()> {
             break (delivery, due_ms);
         }
         // Damage took it away: those behind it go on.
-        leave(tx, key, lane, delivery, turn);
+        leave_lost(tx, key, lane, delivery, turn);
+        tell_again(
+            tx,
+            Some(delivery.event).filter(|event| Some(*event) != settled),
+        )?;
     };
     if let Some(open) = lane.open {
         // One that waits for its moment is overtaken, unless it is being sent.

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::model::{DeliveryId, DeliveryState, EventId};
 use crate::queue::RegistryKey;
-use crate::truth;
 
 use super::index::{Index, IndexError};
 use super::journal::Segments;
 use super::lane_row::{Holds, LaneRow, Open};
+use super::recent::Recent;
 use super::records::RecordRow;
 use super::row::{DeliveryRow, EventRow, Row};
 use super::stage::{ReadError, decode, read_row};
@@ -63,7 +63,7 @@ impl Loose {
         &mut self,
         index: &Index,
         tree: Tree,
-        stands: impl Fn(&[u8], &[u8]) -> Result<bool, IndexError>,
+        mut stands: impl FnMut(&[u8], &[u8]) -> Result<bool, IndexError>,
     ) -> Result<u64, IndexError> {
         let mut left = 0;
         for row in index.range(tree, &[], &[]) {
@@ -154,7 +154,11 @@ pub(super) fn look(index: &Index, segments: &Segments) -> Result<Loose, IndexErr
     })?;
     loose.keep(index, Tree::Line, |key, _| {
         let (lane, _, delivery) = line::place_of(key)?;
-        Ok(lanes.contains_key(&lane) && deliveries.contains(&delivery))
+        let is_there = deliveries.contains(&delivery);
+        if !is_there {
+            again.insert(delivery.event);
+        }
+        Ok(lanes.contains_key(&lane) && is_there)
     })?;
     loose.keep(index, Tree::Place, |key, _| {
         let RegistryKey(record) = registry_key::place_of(key)?.1;
@@ -169,12 +173,14 @@ pub(super) fn look(index: &Index, segments: &Segments) -> Result<Loose, IndexErr
     })?;
     state.events = events.len() as u64;
 
+    // With a number: they were processed before. Nobody holds a mark of a run that has ended.
+    let mark = watches::numbered(Recent::new(said.run).next());
     for id in again.intersection(&events.into_iter().collect()) {
         let key = tree::event(*id);
         if index.get(Tree::Todo, &key)?.is_none() {
             loose
                 .changes
-                .push((Tree::Todo, key.to_vec(), Some(Vec::new())));
+                .push((Tree::Todo, key.to_vec(), Some(mark.clone())));
             state.unprocessed += 1;
         }
         loose.events += 1;
@@ -213,8 +219,7 @@ fn close_lost(
         let Some(mut lane): Option<LaneRow> = row else {
             continue;
         };
-        let truth = truth::current(&lane.entries, lane.rules.precedence);
-        let event = truth.map_or(lost.delivery.event, |truth| truth.outcome.event);
+        let event = lane.teller(lost.delivery);
         if events.contains(&event) {
             // What the lane knows already is not told.
             lane.entries.retain(|entry| entry.event() != event);

@@ -568,6 +568,8 @@ impl Queue for LocalQueue {
                 tracing::error!(%event, ?found, "queue.delivery_lost: its event is processed again");
                 if found.is_ok_and(|found| found > 0) {
                     self.reader.leases.free(&lane);
+                } else {
+                    self.reader.leases.set_aside(lane);
                 }
             }
             Ok(claimed.claims)

@@ -306,7 +306,7 @@ fn revise_lanes(
         }
         let mut changed = false;
         if let Some(change) = changes.last() {
-            changed = line::enter_mode(tx, &key, &mut lane, change.mode)?;
+            changed = line::enter_mode(tx, &key, &mut lane, change.mode, id)?;
         }
         let longest = changes
             .iter()

@@ -426,8 +426,7 @@ impl Reader {
         };
         let delivery_key = tree::delivery(open.delivery);
         let Some(row) = self.sound_row::<DeliveryRow>(Tree::Delivery, &delivery_key)? else {
-            let truth = truth::current(&lane.entries, lane.rules.precedence);
-            let event = truth.map_or(open.delivery.event, |truth| truth.outcome.event);
+            let event = lane.teller(open.delivery);
             if self.index.get(Tree::Todo, &tree::event(event))?.is_some() {
                 // It is about to be processed again.
                 self.leases.free(key);

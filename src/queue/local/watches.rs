@@ -27,11 +27,17 @@ pub(super) fn mark(tx: &mut Tx<'_>, id: EventId) -> Result<()> {
     if !tx.stage.contains(Tree::Todo, &key)? {
         tx.delta.unprocessed += 1;
     }
-    let mut value = vec![MARK_VERSION];
-    value.put_number(tx.recent.next());
+    let value = numbered(tx.recent.next());
     tx.stage.put(Tree::Todo, &key, value);
     tx.effects.arrived = true;
     Ok(())
+}
+
+/// A mark with this number, which is not 0.
+pub(super) fn numbered(number: u64) -> Vec<u8> {
+    let mut value = vec![MARK_VERSION];
+    value.put_number(number);
+    value
 }
 
 /// The number of a mark. The first mark of an event has none.

@@ -163,6 +163,160 @@ async fn what_a_lost_delivery_would_have_brought_is_brought_by_another() {
     }
 }
 
+fn said_to_line(id: EventId) -> Processed {
+    let mut processed = said(id, "one", 1);
+    processed.changes[0].mode = Mode::Each;
+    processed
+}
+
+/// Settles two new events that each tell the line, and loses the delivery of one of them.
+async fn lose_of_line(queue: &LocalQueue, lost: usize) -> [EventId; 2] {
+    let events = [accept(queue, 1).await, accept(queue, 2).await];
+    for id in events {
+        queue.settle_event(id, said_to_line(id)).await.unwrap();
+    }
+    lose_delivery(queue, events[lost]).await;
+    events
+}
+
+async fn lose_delivery(queue: &LocalQueue, event: EventId) {
+    let lost = queue.deliveries_of(event).await.unwrap()[0].id;
+    lose(queue, Tree::Delivery, &tree::delivery(lost));
+}
+
+/// What an event says.
+type Says = fn(EventId) -> Processed;
+
+/// Processes what is marked, and answers what that was.
+async fn process(queue: &LocalQueue, says: Says) -> Vec<EventId> {
+    let marked = queue.unprocessed(None, 10).await.unwrap();
+    for event in &marked {
+        let mark = event.mark;
+        assert!(!mark.is_first(), "it was processed before");
+        let processed = Processed {
+            mark,
+            ..says(event.id)
+        };
+        queue.settle_event(event.id, processed).await.unwrap();
+    }
+    marked.iter().map(|event| event.id).collect()
+}
+
+/// Delivers all that is due, one after the other, and answers whose it was.
+async fn deliver_all(queue: &LocalQueue) -> Vec<EventId> {
+    let mut told = Vec::new();
+    while let Some(claim) = queue.claim(&to(), 10).await.unwrap().first() {
+        queue.settle(claim.delivery, delivered(1)).await.unwrap();
+        told.push(claim.delivery.event);
+    }
+    told
+}
+
+fn assert_all_is_done(queue: &LocalQueue) {
+    let stats = queue.stats();
+    assert_eq!(
+        (stats.destinations["crm-a"].open, stats.unprocessed),
+        (0, 0)
+    );
+    assert_nothing_is_loose(queue);
+}
+
+#[tokio::test]
+async fn the_event_of_a_lost_delivery_tells_its_line_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let [first, second] = lose_of_line(&queue, 0).await;
+    assert_eq!(deliver_all(&queue).await, []);
+    assert_eq!(process(&queue, said_to_line).await, [first]);
+    assert_eq!(deliver_all(&queue).await, [second, first], "at the end");
+    assert_all_is_done(&queue);
+}
+
+#[tokio::test]
+async fn a_line_goes_on_though_the_event_of_a_lost_delivery_has_nothing_to_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let [first, second] = lose_of_line(&queue, 0).await;
+    assert_eq!(deliver_all(&queue).await, []);
+    let nothing = |_| mapped(Vec::new(), Vec::new());
+    assert_eq!(process(&queue, nothing).await, [first]);
+    assert_eq!(deliver_all(&queue).await, [second]);
+    assert_all_is_done(&queue);
+}
+
+#[tokio::test]
+async fn a_lost_delivery_further_back_in_a_line_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let [first, second] = lose_of_line(&queue, 1).await;
+    assert_eq!(deliver_all(&queue).await, [first]);
+    assert_eq!(process(&queue, said_to_line).await, [second]);
+    assert_eq!(deliver_all(&queue).await, [second]);
+    assert_all_is_done(&queue);
+}
+
+#[tokio::test]
+async fn what_was_lost_before_a_lane_became_a_line_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = open(dir.path());
+    let first = say(&queue, 1, "one", 1).await;
+    lose_delivery(&queue, first).await;
+    let second = accept(&queue, 2).await;
+    queue
+        .settle_event(second, said_to_line(second))
+        .await
+        .unwrap();
+    assert_eq!(process(&queue, said_to_line).await, [first]);
+    assert_eq!(deliver_all(&queue).await, [second, first]);
+    assert_all_is_done(&queue);
+}
+
+#[tokio::test]
+async fn a_repair_has_told_again_what_a_line_lost() {
+    let cases: [(usize, Says, &[usize]); 3] = [
+        (0, said_to_line, &[1, 0]),
+        (0, |_| mapped(Vec::new(), Vec::new()), &[1]),
+        (1, said_to_line, &[0, 1]),
+    ];
+    for (lost, says, told) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _) = open(dir.path());
+        let events = lose_of_line(&queue, lost).await;
+        let loose = loose::look(&queue.reader.index, &queue.reader.segments).unwrap();
+        assert_eq!(loose.events, 1);
+        let changes = loose.changes.into_iter();
+        let changes: Vec<_> = changes
+            .map(|(tree, key, row)| (tree, key.into(), row.map(Into::into)))
+            .collect();
+        queue.reader.index.apply_now(&changes).unwrap();
+
+        assert_eq!(process(&queue, says).await, [events[lost]]);
+        let told: Vec<EventId> = told.iter().map(|n| events[*n]).collect();
+        assert_eq!(deliver_all(&queue).await, told);
+    }
+}
+
+#[tokio::test]
+async fn a_lane_whose_lost_delivery_nobody_tells_again_goes_on_with_the_next() {
+    for mode in [Mode::Newest, Mode::Each] {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _) = open(dir.path());
+        let says = |id| {
+            let mut processed = said(id, "one", 1);
+            processed.changes[0].mode = mode;
+            processed
+        };
+        let first = accept(&queue, 1).await;
+        queue.settle_event(first, says(first)).await.unwrap();
+        lose_delivery(&queue, first).await;
+        lose(&queue, Tree::Event, &tree::event(first));
+        assert_eq!(deliver_all(&queue).await, []);
+        let second = accept(&queue, 2).await;
+        queue.settle_event(second, says(second)).await.unwrap();
+        assert_eq!(deliver_all(&queue).await, [second], "{mode:?}");
+    }
+}
+
 #[tokio::test]
 async fn newer_truth_closes_a_delivery_that_was_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -341,6 +495,7 @@ async fn a_repair_takes_out_what_does_not_read_and_brings_back_what_it_can() {
         let waiting = queue.unprocessed(None, 100).await.unwrap();
         let mut all = Vec::new();
         for event in waiting {
+            assert!(!event.mark.is_first(), "it was processed before");
             let said = again.iter().find(|(id, _)| *id == event.id);
             let said = said.map_or_else(|| said_of_three(event.id), |(_, said)| said.clone());
             let mark = event.mark;
